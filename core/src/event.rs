@@ -1,0 +1,48 @@
+//! Typed events: what a node tells people. Names and formats are given to them elsewhere.
+
+use crate::id::{AgentId, ShortId};
+
+/// Something that happened at a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A link to a peer is up.
+    PeerUp {
+        /// The peer's name.
+        name: String,
+        /// Its roles.
+        roles: String,
+        /// Its region.
+        region: String,
+    },
+    /// The link to a peer is down.
+    PeerDown {
+        /// The peer's name.
+        name: String,
+        /// Whether it fell silent.
+        timed_out: bool,
+    },
+    /// A peer has been away for so long that nothing is owed to it.
+    PeerLost {
+        /// The peer's name.
+        name: String,
+    },
+    /// An admission or message of a peer was refused.
+    Refused {
+        /// The peer.
+        peer: ShortId,
+        /// Why.
+        reason: &'static str,
+    },
+    /// An agent attached elsewhere.
+    AgentSuperseded {
+        /// The agent.
+        agent: AgentId,
+    },
+    /// A system update was applied here.
+    UpdateApplied {
+        /// Place in the log.
+        index: u64,
+    },
+    /// More patterns than are declared exactly: wider ones are declared.
+    InterestWidened,
+}

@@ -1,0 +1,55 @@
+//! The hot path: everything that happens to every message, shared by a node's connections.
+//!
+//! It has no socket, clock or thread of its own: calls come from the connections' tasks, effects
+//! leave through an [`Outlet`], and the protocol's decisions arrive as immutable [`view::View`]s.
+//! State is sharded by origin. A shard has one owner at a time ([`turn::Turn`]), who also does the
+//! work that others left while it owned it, so nobody ever waits for a lock.
+//!
+//! Start at [`Plane`]; [`own`] is the way out (admit, number, seal, retain, acknowledge), [`shard`]
+//! the way in (deduplicate, verify, merge, match, enqueue).
+
+pub mod acknowledge;
+pub mod counters;
+pub mod deliver;
+pub mod flows;
+pub mod own;
+pub mod plane;
+pub mod seal;
+pub mod shard;
+pub mod turn;
+pub mod view;
+pub mod window;
+
+pub use plane::Plane;
+
+use crate::machine::{ConnectionSlot, LinkSlot};
+use crate::wire::frame::Parcel;
+
+/// How full the queue is that a parcel went into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Pressure {
+    /// Under half full.
+    Fine,
+    /// Half full or more: who feeds it should wait.
+    Slow,
+    /// There is no such queue, or it was full and is cut: the parcel is gone.
+    Gone,
+}
+
+/// Where the hot path's effects go. Calls never block.
+pub trait Outlet: Send + Sync {
+    /// Queues a bundle for a link's bulk or priority lane.
+    fn bundle(&self, link: LinkSlot, priority: bool, parcel: Parcel) -> Pressure;
+    /// Queues a frame for a link's control lane.
+    fn control(&self, link: LinkSlot, parcel: Parcel);
+    /// Queues a delivery for an agents' connection.
+    fn deliver(&self, connection: ConnectionSlot, parcel: Parcel) -> Pressure;
+    /// Queues a frame that is owed to an agents' connection whatever its queue's state.
+    fn tell(&self, connection: ConnectionSlot, parcel: Parcel);
+    /// Whether a connection's queue is under a quarter full, or gone.
+    fn has_drained(&self, connection: ConnectionSlot) -> bool;
+    /// Publications whose receiver's home is unknown or changed, for the machine.
+    fn unresolved(&self, publications: Vec<own::Publication>);
+    /// A stopwatch in nanoseconds for measurements alone; may always be zero.
+    fn stopwatch(&self) -> u64;
+}

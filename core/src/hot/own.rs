@@ -1,0 +1,498 @@
+//! The way out: admit, number, seal, retain, send, send again, acknowledge.
+//!
+//! A bundle is sealed when it is full, at once while the sealing budget has tokens, and otherwise
+//! when the next token comes. It is retained until every destination has it; destinations are fixed
+//! when it is sealed, from the interest in force.
+//!
+//! Bundles go to a destination in **runs**. A run stays on one way, in order, and begins with the
+//! oldest bundle that the destination has not acknowledged; when the way changes a new run begins.
+//! Ways are first in, first out, so whatever comes late over an old way is a duplicate: nothing is
+//! lost and nothing overtakes.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::Pressure;
+use super::acknowledge::add_missing;
+use super::counters::Counters;
+use super::deliver::{Delivery, Scratch, deliver_section};
+use super::plane::{Plane, Touched};
+use super::seal::{Author, Open, Sealed, unpack};
+use super::view::View;
+use crate::hash::HashMap;
+use crate::id::{AgentId, RegionId, ShortId};
+use crate::limits;
+use crate::machine::{ConnectionSlot, Destination, LinkSlot};
+use crate::time::{Now, Time};
+use crate::wire::agent::Published;
+use crate::wire::bundle::{Bundle, Class, Passage, SectionSet};
+use crate::wire::entry::Extras;
+
+/// Where a publication goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// To whom it may interest.
+    Subject,
+    /// To one agent, whose home is known or not.
+    Agent(Option<(RegionId, ShortId)>),
+}
+
+/// An entry on its way into a bundle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publication {
+    /// Connection that it came on.
+    pub connection: ConnectionSlot,
+    /// Its number on that connection.
+    pub number: u64,
+    /// Who publishes.
+    pub agent: AgentId,
+    /// The agent's sequence.
+    pub sequence: u64,
+    /// An event class.
+    pub class: Class,
+    /// Where it goes.
+    pub target: Target,
+    /// Subject, or the receiving agent's id.
+    pub subject: Bytes,
+    /// Optional parts.
+    pub extras: Extras,
+    /// What is said.
+    pub payload: Bytes,
+    /// How often its receiver was not where it was thought to be.
+    pub attempts: u8,
+}
+
+/// Work for the owner of the way out.
+#[derive(Debug)]
+pub enum Task {
+    /// New entries of one connection, in order.
+    Admit(Vec<Publication>),
+    /// A destination has bundles.
+    Acknowledged {
+        /// Who.
+        by: Destination,
+        /// Their class.
+        class: Class,
+        /// Their sequences.
+        sequences: Vec<u64>,
+        /// Directed sections that found nobody.
+        missing: Vec<(u64, u16)>,
+    },
+    /// A destination's way changed.
+    Resend(Destination),
+    /// A destination is gone.
+    Forget(Destination),
+    /// The sealing budget may have tokens again.
+    Tick,
+}
+
+#[derive(Debug)]
+struct Owed {
+    to: Destination,
+    keep: SectionSet,
+    routes: Vec<(u16, ShortId)>,
+}
+
+#[derive(Debug)]
+struct Retained {
+    bundle: Bundle,
+    authors: Vec<Author>,
+    owed: Vec<Owed>,
+    missing: Vec<u16>,
+}
+
+#[derive(Debug)]
+struct Lane {
+    class: Class,
+    next: u64,
+    open: Open,
+    backlog: VecDeque<Publication>,
+    backlog_bytes: usize,
+    /// Bundles by sequence, contiguous; completed ones become `None` until the front is.
+    retained: VecDeque<Option<Retained>>,
+    /// The way that the present run to a destination takes.
+    runs: HashMap<Destination, LinkSlot>,
+}
+
+impl Lane {
+    fn new(class: Class) -> Lane {
+        Lane {
+            class,
+            next: 1,
+            open: Open::default(),
+            backlog: VecDeque::new(),
+            backlog_bytes: 0,
+            retained: VecDeque::new(),
+            runs: HashMap::default(),
+        }
+    }
+
+    fn oldest(&self) -> u64 {
+        self.next - self.retained.len() as u64
+    }
+
+    /// Sends the bundle sealed last, continuing runs or beginning new ones.
+    fn send_newest(&mut self, step: &mut Step<'_>) {
+        let Some(Some(newest)) = self.retained.back() else { return };
+        let mut begin = Vec::new();
+        for owed in &newest.owed {
+            match step.view.link_to(step.plane.me.id, owed.to) {
+                Some(link) if self.runs.get(&owed.to) == Some(&link) => {
+                    send(step, link, &newest.bundle, owed, false);
+                }
+                Some(_) | None => begin.push(owed.to),
+            }
+        }
+        begin.into_iter().for_each(|to| self.begin_run(step, to));
+    }
+
+    /// Sends everything owed to `to`, in order, over the way in force. Without a way the run begins
+    /// when there is one: with the next bundle, or when the machine asks to send again.
+    fn begin_run(&mut self, step: &mut Step<'_>, to: Destination) {
+        self.runs.remove(&to);
+        let Some(link) = step.view.link_to(step.plane.me.id, to) else { return };
+        let mut is_first = true;
+        let newest = self.next - 1;
+        for retained in self.retained.iter().flatten() {
+            for owed in retained.owed.iter().filter(|owed| owed.to == to) {
+                if retained.bundle.sequence != newest {
+                    Counters::add(&step.plane.counters.resent_bundles, 1);
+                }
+                send(step, link, &retained.bundle, owed, is_first);
+                is_first = false;
+            }
+        }
+        if !is_first {
+            self.runs.insert(to, link);
+        }
+    }
+
+    fn at(&mut self, sequence: u64) -> Option<&mut Option<Retained>> {
+        let place = sequence.checked_sub(self.oldest())?;
+        self.retained.get_mut(usize::try_from(place).ok()?)
+    }
+}
+
+/// State of the way out; one owner at a time.
+#[derive(Debug)]
+pub struct OwnState {
+    lanes: [Lane; 2],
+    retained_bytes: usize,
+    tokens: u64,
+    refilled: Time,
+    scratch: Scratch,
+    done: Vec<(ConnectionSlot, u64)>,
+}
+
+impl Default for OwnState {
+    fn default() -> OwnState {
+        OwnState {
+            lanes: [Lane::new(Class::EventPriority), Lane::new(Class::EventBulk)],
+            retained_bytes: 0,
+            tokens: limits::SEALS_BURST,
+            refilled: Time::ZERO,
+            scratch: Scratch::default(),
+            done: Vec::new(),
+        }
+    }
+}
+
+/// What a step needs besides the state.
+pub struct Step<'a> {
+    /// The node's hot path.
+    pub plane: &'a Plane,
+    /// The view in force.
+    pub view: &'a View,
+    /// The time.
+    pub now: Now,
+    /// What the caller must look after.
+    pub touched: &'a mut Touched,
+}
+
+fn lane_of(class: Class) -> usize {
+    usize::from(class == Class::EventBulk)
+}
+
+impl OwnState {
+    /// Works off one task.
+    pub fn work(&mut self, step: &mut Step<'_>, task: Task) {
+        match task {
+            Task::Admit(publications) => publications.into_iter().for_each(|p| self.admit(step, p)),
+            Task::Acknowledged { by, class, sequences, missing } => {
+                self.acknowledged(step, by, class, &sequences, &missing);
+            }
+            Task::Resend(to) => self.resend(step, to),
+            Task::Forget(to) => self.forget(step, to),
+            Task::Tick => {}
+        }
+    }
+
+    /// Seals what may be sealed and tells publishers; called once after a batch of tasks.
+    pub fn settle(&mut self, step: &mut Step<'_>) {
+        let interval = step.plane.seal_interval.load(Ordering::Relaxed).max(1);
+        self.refill(step.now.mono, interval);
+        for lane in 0..self.lanes.len() {
+            self.drain_backlog(step, lane);
+            if !self.lanes[lane].open.is_empty() && self.tokens > 0 && self.has_room(lane) {
+                self.seal(step, lane);
+            }
+        }
+        self.tell_publishers(step);
+        let waiting = self.lanes.iter().any(|lane| !lane.open.is_empty() || !lane.backlog.is_empty());
+        let wake =
+            if waiting { (self.refilled.0 + interval).max(step.now.mono.0 + 100_000) } else { u64::MAX };
+        step.plane.seal_at.store(wake, Ordering::Release);
+        let open: usize = self.lanes.iter().map(|lane| lane.backlog_bytes).sum();
+        step.plane.own_congested.store(open > limits::OPEN_BYTES_MAX / 2, Ordering::Release);
+    }
+
+    fn refill(&mut self, now: Time, interval: u64) {
+        // Slowed sealing saves no tokens for later: a burst would undo it.
+        let burst = (limits::SEALS_BURST * limits::SEAL_INTERVAL.as_nanos() as u64 / interval).max(1);
+        let earned = now.since(self.refilled).as_nanos() as u64 / interval;
+        if earned > 0 {
+            self.tokens = self.tokens.saturating_add(earned);
+            self.refilled = if self.tokens >= burst {
+                now
+            } else {
+                self.refilled + Duration::from_nanos(earned * interval)
+            };
+        }
+        self.tokens = self.tokens.min(burst);
+    }
+
+    fn has_room(&self, lane: usize) -> bool {
+        (self.lanes[lane].retained.len() as u64) < limits::WINDOW_BUNDLES
+            && self.retained_bytes < limits::RETAINED_BYTES_MAX
+    }
+
+    fn admit(&mut self, step: &mut Step<'_>, publication: Publication) {
+        Counters::add(&step.plane.counters.published_entries, 1);
+        let at = lane_of(publication.class);
+        let full = self.lanes[at].open.is_full_for(&publication);
+        if !self.lanes[at].backlog.is_empty() || full && !self.has_room(at) {
+            let lane = &mut self.lanes[at];
+            lane.backlog_bytes += publication.payload.len() + 64;
+            lane.backlog.push_back(publication);
+            return;
+        }
+        if full {
+            self.seal(step, at);
+        }
+        self.lanes[at].open.add(&publication);
+    }
+
+    fn drain_backlog(&mut self, step: &mut Step<'_>, at: usize) {
+        while let Some(first) = self.lanes[at].backlog.front() {
+            if self.lanes[at].open.is_full_for(first) {
+                if !self.has_room(at) {
+                    return;
+                }
+                self.seal(step, at);
+            }
+            let lane = &mut self.lanes[at];
+            if let Some(publication) = lane.backlog.pop_front() {
+                lane.backlog_bytes -= publication.payload.len() + 64;
+                lane.open.add(&publication);
+            }
+        }
+    }
+
+    fn seal(&mut self, step: &mut Step<'_>, at: usize) {
+        self.tokens = self.tokens.saturating_sub(1);
+        let lane = &mut self.lanes[at];
+        let clock = step.now.wall.as_millis() << 16;
+        let Sealed { bundle, authors, homes } =
+            lane.open.seal(&step.plane.me, &step.plane.key, lane.class, lane.next, clock);
+        lane.next += 1;
+        Counters::add(&step.plane.counters.sealed_bundles, 1);
+        let mut missing = Vec::new();
+        let mut owed = find_owed(step, &bundle, &homes, &mut missing);
+        if let Some(connection) = self.deliver_here(step, &bundle, &homes, &mut missing) {
+            owed.push(Owed { to: Destination::Local, keep: SectionSet::default(), routes: Vec::new() });
+            step.plane.hold_own(connection, bundle.class, bundle.sequence);
+        }
+        self.retained_bytes += bundle.len();
+        self.lanes[at].retained.push_back(Some(Retained { bundle, authors, owed, missing }));
+        self.lanes[at].send_newest(step);
+        let sequence = self.lanes[at].next - 1;
+        self.complete_if_done(step, at, sequence);
+    }
+
+    /// Delivers to subscribers of this node; returns a connection whose queue is slow.
+    fn deliver_here(
+        &mut self,
+        step: &mut Step<'_>,
+        bundle: &Bundle,
+        homes: &[Option<(RegionId, ShortId)>],
+        missing: &mut Vec<u16>,
+    ) -> Option<ConnectionSlot> {
+        let mut slow = None;
+        let me = step.plane.me;
+        for (index, section) in bundle.sections.iter().enumerate() {
+            let here = (me.region, me.id);
+            if section.directed && homes.get(index).copied().flatten().is_none_or(|home| home != here) {
+                continue;
+            }
+            let delivery = deliver_section(step.plane, step.view, &mut self.scratch, bundle, section)
+                .expect("a bundle that was sealed here is well-formed");
+            match delivery {
+                Delivery::Queued(Pressure::Slow, connection) => slow = Some(connection),
+                Delivery::Missing => missing.push(u16::try_from(index).expect("at most 256 sections")),
+                Delivery::Queued(..) | Delivery::Unwanted => {}
+            }
+        }
+        slow
+    }
+
+    fn acknowledged(
+        &mut self,
+        step: &mut Step<'_>,
+        by: Destination,
+        class: Class,
+        sequences: &[u64],
+        missing: &[(u64, u16)],
+    ) {
+        let at = lane_of(class);
+        for sequence in sequences {
+            let Some(Some(retained)) = self.lanes[at].at(*sequence) else { continue };
+            let Some(place) = retained.owed.iter().position(|owed| owed.to == by) else { continue };
+            let owed = retained.owed.swap_remove(place);
+            add_missing(&mut retained.missing, &retained.bundle, &owed.keep, missing);
+            self.complete_if_done(step, at, *sequence);
+        }
+    }
+
+    fn complete_if_done(&mut self, step: &mut Step<'_>, at: usize, sequence: u64) {
+        let lane = &mut self.lanes[at];
+        let Some(place) = lane.at(sequence) else { return };
+        if place.as_ref().is_none_or(|retained| !retained.owed.is_empty()) {
+            return;
+        }
+        if let Some(retained) = place.take() {
+            Counters::add(&step.plane.counters.completed_bundles, 1);
+            self.retained_bytes -= retained.bundle.len();
+            self.release(step, retained);
+        }
+        let lane = &mut self.lanes[at];
+        while lane.retained.front().is_some_and(Option::is_none) {
+            lane.retained.pop_front();
+        }
+    }
+
+    /// Acknowledges to the publishers, but for sections that found nobody: those are looked for again.
+    fn release(&mut self, step: &mut Step<'_>, retained: Retained) {
+        let Retained { bundle, authors, missing, .. } = retained;
+        let found = authors.iter().filter(|author| !missing.contains(&author.section));
+        self.done.extend(found.map(|author| (ConnectionSlot(author.connection), author.number)));
+        if missing.is_empty() {
+            return;
+        }
+        Counters::add(&step.plane.counters.missing_agents, missing.len() as u64);
+        let mut again = Vec::new();
+        for section in missing {
+            let authors = authors.iter().filter(|author| author.section == section);
+            again.extend(unpack(&bundle, section, authors));
+        }
+        step.plane.outlet().unresolved(again);
+    }
+
+    fn tell_publishers(&mut self, step: &mut Step<'_>) {
+        self.done.sort_unstable();
+        for of_connection in self.done.chunk_by(|left, right| left.0 == right.0) {
+            let mut ranges: Vec<(u64, u64)> = Vec::new();
+            for (_, number) in of_connection {
+                match ranges.last_mut() {
+                    Some((_, to)) if *to + 1 == *number => *to = *number,
+                    _ => ranges.push((*number, *number)),
+                }
+            }
+            for part in ranges.chunks(limits::CONTROL_BYTES_MAX / 16) {
+                let published = Published(part.to_vec()).to_frame();
+                step.plane.outlet().tell(of_connection[0].0, published.into());
+            }
+        }
+        self.done.clear();
+    }
+
+    fn resend(&mut self, step: &mut Step<'_>, to: Destination) {
+        self.lanes.iter_mut().for_each(|lane| lane.begin_run(step, to));
+    }
+
+    fn forget(&mut self, step: &mut Step<'_>, to: Destination) {
+        for at in 0..self.lanes.len() {
+            self.lanes[at].runs.remove(&to);
+            let (from, until) = (self.lanes[at].oldest(), self.lanes[at].next);
+            for sequence in from..until {
+                if let Some(Some(retained)) = self.lanes[at].at(sequence) {
+                    let directed = retained.bundle.sections.iter().enumerate().filter(|(_, s)| s.directed);
+                    let lost = retained.owed.iter().filter(|owed| owed.to == to);
+                    let lost: Vec<u16> = lost
+                        .flat_map(|owed| directed.clone().filter(|(index, _)| owed.keep.has(*index)))
+                        .map(|(index, _)| u16::try_from(index).expect("at most 256 sections"))
+                        .collect();
+                    retained.missing.extend(lost);
+                    retained.owed.retain(|owed| owed.to != to);
+                    self.complete_if_done(step, at, sequence);
+                }
+            }
+        }
+    }
+}
+
+/// Destinations of a bundle by the interest in force, each with its sections; directed sections whose
+/// home is no more are `missing`.
+fn find_owed(
+    step: &Step<'_>,
+    bundle: &Bundle,
+    homes: &[Option<(RegionId, ShortId)>],
+    missing: &mut Vec<u16>,
+) -> Vec<Owed> {
+    let mut owed: Vec<Owed> = Vec::new();
+    let me = step.plane.me;
+    let mut add = |to: Destination, section: usize, route: Option<ShortId>| {
+        let place = owed.iter().position(|owed| owed.to == to).unwrap_or_else(|| {
+            owed.push(Owed { to, keep: SectionSet::default(), routes: Vec::new() });
+            owed.len() - 1
+        });
+        owed[place].keep.insert(section);
+        if let Some(edge) = route {
+            owed[place].routes.push((u16::try_from(section).expect("at most 256 sections"), edge));
+        }
+    };
+    for (index, section) in bundle.sections.iter().enumerate() {
+        if section.directed {
+            match homes[index] {
+                Some((region, edge)) if region != me.region => {
+                    add(Destination::Region(region), index, Some(edge))
+                }
+                Some((_, edge)) if edge == me.id => {}
+                Some((region, edge)) if step.view.is_neighbour(edge, region) => {
+                    add(Destination::Node(edge), index, None);
+                }
+                Some(_) | None => missing.push(u16::try_from(index).expect("at most 256 sections")),
+            }
+            continue;
+        }
+        let subject = std::str::from_utf8(&section.subject).unwrap_or_default();
+        step.view.remote.for_each_match(subject, |destination| {
+            if let Some(to) = step.view.destinations.get(destination as usize) {
+                add(*to, index, None);
+            }
+        });
+    }
+    owed
+}
+
+fn send(step: &mut Step<'_>, link: LinkSlot, bundle: &Bundle, owed: &Owed, is_first: bool) {
+    let region = match owed.to {
+        Destination::Region(region) => region,
+        Destination::Node(_) | Destination::Local => step.plane.me.region,
+    };
+    let passage = Passage { hops: 0, is_first, region, view: 0, routes: owed.routes.clone() };
+    let parcel = bundle.to_parcel(&passage, &owed.keep);
+    step.plane.send_bundle(link, bundle.class, parcel, step.touched);
+}

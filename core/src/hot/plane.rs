@@ -1,0 +1,371 @@
+//! A node's hot path as its connections see it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use crossbeam::queue::SegQueue;
+
+use super::acknowledge::{Acknowledge, Acknowledgements, Stream};
+use super::counters::{Counters, Stage};
+use super::flows::Flows;
+use super::own::{self, OwnState, Publication, Step, Target};
+use super::shard;
+use super::turn::Turn;
+use super::view::{Me, Origin, View};
+use super::{Outlet, Pressure};
+use crate::hash::Folded;
+use crate::id::{AgentId, RegionId, ShortId};
+use crate::identity::{SecretKey, Signer};
+use crate::machine::{ConnectionSlot, Destination, LinkSlot};
+use crate::time::Now;
+use crate::wire::bundle::{Bundle, Class};
+use crate::wire::codec::Wire;
+use crate::wire::frame::Parcel;
+use std::hash::BuildHasherDefault;
+
+type Map<K, V> = papaya::HashMap<K, V, BuildHasherDefault<Folded>>;
+
+/// Where an agent is hosted at this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// Its connection.
+    pub connection: ConnectionSlot,
+    /// Its index there.
+    pub index: u32,
+}
+
+/// What a batch of work leaves for its caller to look after.
+#[derive(Debug, Default)]
+pub struct Touched {
+    /// To be sent at the end of the batch.
+    pub acknowledgements: Acknowledgements,
+    /// Links whose lane is half full: the caller waits for them before it reads on.
+    pub congested: Vec<LinkSlot>,
+}
+
+/// An acknowledgement that waits for a slow subscriber.
+#[derive(Debug)]
+enum Held {
+    Own { connection: ConnectionSlot, class: Class, sequence: u64 },
+    Other { connection: ConnectionSlot, stream: Stream, sequence: u64, missing: Vec<u16> },
+}
+
+/// A node's hot path. Shared by all tasks of the node; no method waits.
+pub struct Plane {
+    /// Who we are.
+    pub me: Me,
+    /// Whether this node spreads bundles of other regions in its own (aggregators do).
+    pub spreads: bool,
+    /// What was counted.
+    pub counters: Counters,
+    /// When the way out wants a tick, in monotonic nanoseconds; `u64::MAX` for no sooner than the ticks
+    /// that come a few times a second in any case.
+    pub seal_at: AtomicU64,
+    /// Nanoseconds that a sealing token takes to come back; whoever drives the node raises it when
+    /// the machine cannot keep up, so that more entries share a signature.
+    pub seal_interval: AtomicU64,
+    /// Whether publishers should wait before they hand in more.
+    pub own_congested: AtomicBool,
+    pub(super) key: Signer,
+    pub(super) flows: Flows,
+    pub(super) secret: u64,
+    view: ArcSwap<View>,
+    own: Turn<own::Task, OwnState>,
+    hosts: Map<AgentId, Host>,
+    homes: Map<AgentId, (RegionId, ShortId)>,
+    held: SegQueue<Held>,
+    /// The link over which each held acknowledgement of others' bundles will go: the one that the last
+    /// copy came by.
+    held_links: Map<(Stream, u64), LinkSlot>,
+    outlet: Box<dyn Outlet>,
+}
+
+impl std::fmt::Debug for Plane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plane").field("me", &self.me).finish_non_exhaustive()
+    }
+}
+
+impl Plane {
+    /// The hot path of node `me`, which signs with `key`; `secret` keys its hashes.
+    pub fn new(me: Me, key: &SecretKey, spreads: bool, secret: u64, outlet: Box<dyn Outlet>) -> Plane {
+        Plane {
+            me,
+            spreads,
+            counters: Counters::default(),
+            seal_at: AtomicU64::new(u64::MAX),
+            seal_interval: AtomicU64::new(crate::limits::SEAL_INTERVAL.as_nanos() as u64),
+            own_congested: AtomicBool::new(false),
+            key: key.signer(),
+            flows: Flows::default(),
+            secret,
+            view: ArcSwap::from_pointee(View::empty(secret)),
+            own: Turn::new(OwnState::default()),
+            hosts: Map::default(),
+            homes: Map::default(),
+            held: SegQueue::new(),
+            held_links: Map::default(),
+            outlet,
+        }
+    }
+
+    /// Where effects go.
+    pub fn outlet(&self) -> &dyn Outlet {
+        &*self.outlet
+    }
+
+    /// The view in force.
+    pub fn view(&self) -> Arc<View> {
+        self.view.load_full()
+    }
+
+    /// From now on route by `view`.
+    pub fn set_view(&self, view: View) {
+        self.view.store(Arc::new(view));
+    }
+
+    /// An agent is hosted here.
+    pub fn host(&self, agent: AgentId, host: Host) {
+        self.hosts.pin().insert(agent, host);
+    }
+
+    /// An agent left, unless it came back by another connection meanwhile.
+    pub fn unhost(&self, agent: AgentId, host: Host) {
+        let hosts = self.hosts.pin();
+        if hosts.get(&agent) == Some(&host) {
+            hosts.remove(&agent);
+        }
+    }
+
+    /// Where an agent is hosted at this node.
+    pub fn host_of(&self, agent: AgentId) -> Option<Host> {
+        self.hosts.pin().get(&agent).copied()
+    }
+
+    /// Remembers or forgets a remote agent's home.
+    pub fn set_home(&self, agent: AgentId, home: Option<(RegionId, ShortId)>) {
+        let homes = self.homes.pin();
+        match home {
+            Some(home) => {
+                if homes.len() >= crate::limits::HOMES_CACHED_MAX {
+                    homes.clear();
+                }
+                homes.insert(agent, home);
+            }
+            None => {
+                homes.remove(&agent);
+            }
+        }
+    }
+
+    /// Takes publications of one connection, in order.
+    pub fn admit(&self, now: Now, mut publications: Vec<Publication>, touched: &mut Touched) {
+        let mut unresolved = Vec::new();
+        for publication in &mut publications {
+            if publication.target == Target::Agent(None) {
+                publication.target = Target::Agent(self.find_home(&publication.subject));
+            }
+        }
+        if publications.iter().any(|publication| publication.target == Target::Agent(None)) {
+            let (lost, found) = publications.into_iter().partition(|p| p.target == Target::Agent(None));
+            (unresolved, publications) = (lost, found);
+        }
+        if !unresolved.is_empty() {
+            self.outlet.unresolved(unresolved);
+        }
+        if !publications.is_empty() {
+            self.run_own(now, own::Task::Admit(publications), touched);
+        }
+    }
+
+    fn find_home(&self, agent: &Bytes) -> Option<(RegionId, ShortId)> {
+        let agent = AgentId(agent.as_ref().try_into().ok()?);
+        if self.host_of(agent).is_some() {
+            return Some((self.me.region, self.me.id));
+        }
+        self.homes.pin().get(&agent).copied()
+    }
+
+    /// The way out looks whether it may seal, and what waited for slow subscribers is acknowledged. To be
+    /// called when [`Plane::seal_at`] has come, and a few times a second in any case.
+    pub fn tick(&self, now: Now, touched: &mut Touched) {
+        self.flows.rotate(now.mono);
+        self.release_held(now, touched);
+        self.run_own(now, own::Task::Tick, touched);
+    }
+
+    /// The view is read anew for each task: one that was left by somebody else may rely on a newer
+    /// view than the one in force when this caller came.
+    fn run_own(&self, now: Now, task: own::Task, touched: &mut Touched) {
+        let touched = std::cell::RefCell::new(touched);
+        self.own.submit_and_settle(
+            task,
+            |state, task| {
+                let view = self.view.load();
+                let mut touched = touched.borrow_mut();
+                state.work(&mut Step { plane: self, view: &view, now, touched: &mut touched }, task);
+            },
+            |state| {
+                let view = self.view.load();
+                let mut touched = touched.borrow_mut();
+                state.settle(&mut Step { plane: self, view: &view, now, touched: &mut touched });
+            },
+        );
+    }
+
+    fn run_shard(&self, now: Now, origin: &Origin, task: shard::Task, touched: &mut Touched) {
+        origin.shard.submit(task, |state, task| {
+            let view = self.view.load();
+            state.work(&mut Step { plane: self, view: &view, now, touched }, origin, task);
+        });
+    }
+
+    /// Takes the body of a bundle frame from a link.
+    pub fn receive(&self, now: Now, from: LinkSlot, frame: &Bytes, touched: &mut Touched) {
+        let started = self.outlet.stopwatch();
+        let Ok((passage, bundle)) = Bundle::decode(frame) else {
+            return Counters::add(&self.counters.invalid_bundles, 1);
+        };
+        let entries = bundle.present().map(|index| u64::from(bundle.sections[index].count)).sum();
+        self.counters.time(Stage::Decode, self.outlet.stopwatch().saturating_sub(started), entries);
+        if bundle.mesh != self.me.mesh || bundle.class < Class::EventPriority {
+            return Counters::add(&self.counters.invalid_bundles, 1);
+        }
+        if bundle.origin == self.me.id || passage.hops > crate::limits::HOPS_MAX {
+            return Counters::add(&self.counters.looped_bundles, 1);
+        }
+        let view = self.view.load();
+        let Some(origin) = view.origins.get(&bundle.origin) else {
+            return Counters::add(&self.counters.unknown_origin_bundles, 1);
+        };
+        let bundle = Box::new(bundle);
+        self.run_shard(now, origin, shard::Task::Bundle { from, passage, bundle }, touched);
+    }
+
+    /// Takes the body of an acknowledge frame from a link.
+    pub fn acknowledge(&self, now: Now, from: LinkSlot, frame: &Bytes, touched: &mut Touched) {
+        let view = self.view.load();
+        let (Ok(ack), Some(peer)) = (Acknowledge::from_bytes(frame), view.peers.get(&from)) else {
+            return Counters::add(&self.counters.refused_frames, 1);
+        };
+        let Acknowledge { stream, sequences, mut missing } = ack;
+        missing.sort_unstable();
+        let Stream { origin, incarnation, class, region } = stream;
+        if class < Class::EventPriority {
+            return Counters::add(&self.counters.refused_frames, 1);
+        }
+        if origin == self.me.id {
+            if incarnation == self.me.incarnation {
+                let by = match region == self.me.region {
+                    true => Destination::Node(*peer),
+                    false => Destination::Region(region),
+                };
+                self.run_own(now, own::Task::Acknowledged { by, class, sequences, missing }, touched);
+            }
+        } else if region != self.me.region {
+            if let Some(link) = view.links.get(&origin) {
+                let whole = crate::wire::frame::frame(crate::wire::frame::FrameType::Acknowledge, frame);
+                self.outlet.control(*link, whole.into());
+            }
+        } else if let Some(origin) = view.origins.get(&origin) {
+            let task = shard::Task::Acknowledged { by: *peer, incarnation, class, sequences, missing };
+            self.run_shard(now, origin, task, touched);
+        }
+    }
+
+    /// Sends again what `to` has not acknowledged.
+    pub fn resend(&self, now: Now, to: Destination, touched: &mut Touched) {
+        self.run_own(now, own::Task::Resend(to), touched);
+        if let Destination::Node(node) = to {
+            self.on_every_shard(now, touched, || shard::Task::Resend(node));
+        }
+    }
+
+    /// Owes `to` nothing any more.
+    pub fn forget(&self, now: Now, to: Destination, touched: &mut Touched) {
+        self.run_own(now, own::Task::Forget(to), touched);
+        if let Destination::Node(node) = to {
+            self.on_every_shard(now, touched, || shard::Task::Forget(node));
+        }
+    }
+
+    fn on_every_shard(&self, now: Now, touched: &mut Touched, task: impl Fn() -> shard::Task) {
+        if !self.spreads {
+            return;
+        }
+        let view = self.view.load();
+        let mut origins: Vec<_> =
+            view.origins.values().filter(|origin| origin.region != self.me.region).collect();
+        origins.sort_unstable_by_key(|origin| origin.id);
+        for origin in origins {
+            self.run_shard(now, origin, task(), touched);
+        }
+    }
+
+    /// Sends the acknowledgements that a batch of work left.
+    pub fn flush(&self, touched: &mut Touched) {
+        for (link, frame) in touched.acknowledgements.take_frames() {
+            self.outlet.control(link, frame.into());
+        }
+    }
+
+    pub(super) fn send_bundle(&self, link: LinkSlot, class: Class, parcel: Parcel, touched: &mut Touched) {
+        Counters::add(&self.counters.sent_bytes, parcel.len() as u64);
+        match self.outlet.bundle(link, class != Class::EventBulk, parcel) {
+            Pressure::Fine => {}
+            Pressure::Slow if !touched.congested.contains(&link) => touched.congested.push(link),
+            // Gone with its link: still owed, and sent again over the next one.
+            Pressure::Slow | Pressure::Gone => {}
+        }
+    }
+
+    pub(super) fn hold(
+        &self,
+        connection: ConnectionSlot,
+        to: LinkSlot,
+        stream: Stream,
+        sequence: u64,
+        missing: Vec<u16>,
+    ) {
+        self.held_links.pin().insert((stream, sequence), to);
+        self.held.push(Held::Other { connection, stream, sequence, missing });
+    }
+
+    pub(super) fn hold_own(&self, connection: ConnectionSlot, class: Class, sequence: u64) {
+        self.held.push(Held::Own { connection, class, sequence });
+    }
+
+    /// Whether the acknowledgement is held; from now on it will go to `to`, since the link that the
+    /// first copy came by may be gone.
+    pub(super) fn is_held_for(&self, stream: Stream, sequence: u64, to: LinkSlot) -> bool {
+        self.held_links.pin().update((stream, sequence), |_| to).is_some()
+    }
+
+    /// Acknowledges what waited for subscribers that have caught up.
+    fn release_held(&self, now: Now, touched: &mut Touched) {
+        for _ in 0..self.held.len() {
+            let Some(held) = self.held.pop() else { return };
+            let connection = match &held {
+                Held::Own { connection, .. } | Held::Other { connection, .. } => *connection,
+            };
+            if !self.outlet.has_drained(connection) {
+                self.held.push(held);
+                continue;
+            }
+            match held {
+                Held::Own { class, sequence, .. } => {
+                    let by = Destination::Local;
+                    let (sequences, missing) = (vec![sequence], Vec::new());
+                    self.run_own(now, own::Task::Acknowledged { by, class, sequences, missing }, touched);
+                }
+                Held::Other { stream, sequence, missing, .. } => {
+                    if let Some(to) = self.held_links.pin().remove(&(stream, sequence)) {
+                        touched.acknowledgements.add(*to, stream, sequence, &missing);
+                    }
+                }
+            }
+        }
+    }
+}

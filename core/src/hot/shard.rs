@@ -1,0 +1,459 @@
+//! The way in: deduplicate, verify, then deliver here or pass on. One shard an origin.
+//!
+//! An edge delivers to its subscribers and acknowledges to the link that the bundle came from. An
+//! aggregator passes what its own region sealed on to another region, keeping nothing; what comes
+//! from another region it spreads to the edges that want it, keeps it until they all have it, and
+//! then acknowledges for its region. What came from another region is never exported again.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::Pressure;
+use super::acknowledge::{Stream, add_missing};
+use super::counters::{Counters, Stage};
+use super::deliver::{Delivery, Scratch, deliver_section};
+use super::own::Step;
+use super::turn::Turn;
+use super::view::Origin;
+use super::window::{Seen, Window};
+use crate::hash::HashMap;
+use crate::id::{RegionId, ShortId};
+use crate::identity::{Context, Signature};
+use crate::limits;
+use crate::machine::{ConnectionSlot, Destination, LinkSlot};
+use crate::wire::bundle::{Bundle, Class, Passage, SIGNATURE_BYTES, SectionSet};
+use crate::wire::message::{ControlBody, Reroute};
+
+/// How far a valid bundle's clock may be ahead of ours.
+const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(30);
+
+/// Work for a shard's owner.
+#[derive(Debug)]
+pub enum Task {
+    /// A bundle came.
+    Bundle {
+        /// Over this link.
+        from: LinkSlot,
+        /// Where it goes.
+        passage: Passage,
+        /// What it is.
+        bundle: Box<Bundle>,
+    },
+    /// A node of this region has bundles that were passed on to it.
+    Acknowledged {
+        /// Who.
+        by: ShortId,
+        /// Their origin's incarnation.
+        incarnation: u64,
+        /// Their class.
+        class: Class,
+        /// Their sequences.
+        sequences: Vec<u64>,
+        /// Directed sections that found nobody.
+        missing: Vec<(u64, u16)>,
+    },
+    /// The link to a node of this region is new.
+    Resend(ShortId),
+    /// A node of this region is gone.
+    Forget(ShortId),
+}
+
+/// A bundle that others of this region do not have yet.
+#[derive(Debug)]
+struct Transit {
+    from: LinkSlot,
+    bundle: Box<Bundle>,
+    owed: Vec<(ShortId, SectionSet)>,
+    missing: Vec<u16>,
+}
+
+/// The run of an origin to another region, as who passes it on sees it.
+#[derive(Debug, Default)]
+struct Run {
+    /// Over which link it comes and over which it goes. What still comes over the origin's link of
+    /// before is of an earlier run.
+    way: Option<(LinkSlot, LinkSlot)>,
+    /// Where its beginning was asked for.
+    asked: Option<LinkSlot>,
+}
+
+/// What is known of one origin.
+#[derive(Debug, Default)]
+pub struct State {
+    incarnation: u64,
+    windows: [Window; 4],
+    /// Bundles that others of this region lack, by sequence.
+    transit: [BTreeMap<u64, Transit>; 4],
+    transit_bytes: usize,
+    /// What was answered about directed sections that found nobody, for copies that come while the
+    /// origin may still wait for the answer.
+    unfound: [BTreeMap<u64, Vec<u16>>; 4],
+    /// The origin's runs to other regions that pass here.
+    runs: HashMap<(RegionId, Class), Run>,
+    /// The link over which a node of this region got the last bundle of this origin.
+    reached: HashMap<(ShortId, Class), LinkSlot>,
+    /// The header and signature found good last: copies of one bundle for several regions come one
+    /// after the other, and their sections are checked each.
+    good: Option<([u8; 32], [u8; SIGNATURE_BYTES])>,
+    scratch: Scratch,
+}
+
+/// One origin's state and the work before it.
+#[derive(Debug)]
+pub struct Shard(Turn<Task, State>);
+
+impl Default for Shard {
+    fn default() -> Shard {
+        Shard(Turn::new(State::default()))
+    }
+}
+
+impl Shard {
+    /// Does `task`, or leaves it to the shard's present owner.
+    pub(super) fn submit(&self, task: Task, work: impl FnMut(&mut State, Task)) {
+        self.0.submit(task, work);
+    }
+}
+
+impl State {
+    /// Works off one task.
+    pub(super) fn work(&mut self, step: &mut Step<'_>, origin: &Origin, task: Task) {
+        match task {
+            Task::Bundle { from, passage, bundle } => self.receive(step, origin, from, passage, bundle),
+            Task::Acknowledged { by, incarnation, class, sequences, missing } => {
+                if incarnation == self.incarnation {
+                    self.acknowledged(step, by, class, &sequences, &missing);
+                }
+            }
+            Task::Resend(node) => self.resend(step, node),
+            Task::Forget(node) => self.forget(step, node),
+        }
+    }
+
+    fn receive(
+        &mut self,
+        step: &mut Step<'_>,
+        origin: &Origin,
+        from: LinkSlot,
+        passage: Passage,
+        bundle: Box<Bundle>,
+    ) {
+        let plane = step.plane;
+        let started = plane.outlet().stopwatch();
+        let entries = bundle.present().map(|index| u64::from(bundle.sections[index].count)).sum::<u64>();
+        let seen = self.look(&bundle);
+        let looked = plane.outlet().stopwatch();
+        plane.counters.time(Stage::Deduplicate, looked.saturating_sub(started), entries);
+        match seen {
+            Some(Seen::New) => {}
+            Some(Seen::Same | Seen::Older) => return self.receive_copy(step, from, &passage, &bundle),
+            Some(Seen::Other) => {
+                let counter = match is_genuine(origin, &bundle) {
+                    true => &plane.counters.equivocations,
+                    false => &plane.counters.invalid_bundles,
+                };
+                return Counters::add(counter, 1);
+            }
+            None => return Counters::add(&plane.counters.stale_bundles, 1),
+        }
+        let signed = (bundle.hash, bundle.signature());
+        let was_good = self.good == Some(signed) && bundle.bodies_match();
+        if !was_good && !is_genuine(origin, &bundle) {
+            return Counters::add(&plane.counters.invalid_bundles, 1);
+        }
+        self.good = Some(signed);
+        let verified = plane.outlet().stopwatch();
+        plane.counters.time(Stage::Verify, verified.saturating_sub(looked), entries);
+        if bundle.clock >> 16 > (step.now.wall + CLOCK_AHEAD_MAX).as_millis() {
+            return Counters::add(&plane.counters.early_bundles, 1);
+        }
+        if bundle.incarnation > self.incarnation {
+            *self = State { incarnation: bundle.incarnation, ..State::default() };
+        }
+        let is_placed = self.place(step, origin, from, &passage, bundle, entries);
+        if is_placed {
+            let total = plane.outlet().stopwatch().saturating_sub(started);
+            plane.counters.time_total(total, entries);
+        }
+    }
+
+    /// Passes a verified bundle on, or spreads it, or delivers it.
+    fn place(
+        &mut self,
+        step: &mut Step<'_>,
+        origin: &Origin,
+        from: LinkSlot,
+        passage: &Passage,
+        bundle: Box<Bundle>,
+        entries: u64,
+    ) -> bool {
+        let counters = &step.plane.counters;
+        let me = step.plane.me;
+        let (class, sequence) = (bundle.class, bundle.sequence);
+        let header = first_word(&bundle.hash);
+        if passage.region != me.region {
+            // Not marked as seen: the copy may have to go again, by another way.
+            if origin.region != me.region || passage.hops >= limits::HOPS_MAX {
+                Counters::add(&counters.looped_bundles, 1);
+                return false;
+            }
+            return self.pass_on(step, from, passage, &bundle);
+        }
+        if origin.region != me.region && step.plane.spreads {
+            if self.transit_bytes > limits::RETAINED_BYTES_MAX {
+                // An honest origin does not have so much unacknowledged.
+                Counters::add(&counters.invalid_bundles, 1);
+                return false;
+            }
+            self.windows[class as usize].accept(sequence, header);
+            self.spread(step, from, passage, bundle);
+        } else {
+            let Some(missing) = self.deliver(step, &bundle, from) else {
+                Counters::add(&counters.invalid_bundles, 1);
+                return false;
+            };
+            self.windows[class as usize].accept(sequence, header);
+            if let Some(missing) = missing {
+                step.touched.acknowledgements.add(from, stream_of(step, &bundle), sequence, &missing);
+            }
+        }
+        Counters::add(&counters.received_bundles, 1);
+        Counters::add(&counters.received_entries, entries);
+        true
+    }
+
+    /// Toward another region; nothing is kept, the origin sends again when this way fails.
+    fn pass_on(&mut self, step: &mut Step<'_>, from: LinkSlot, passage: &Passage, bundle: &Bundle) -> bool {
+        let Some(link) = step.view.way(bundle.origin, passage.region) else {
+            // The run has a hole now, also when the same way comes back.
+            self.runs.remove(&(passage.region, bundle.class));
+            Counters::add(&step.plane.counters.unroutable_bundles, 1);
+            return false;
+        };
+        let run = self.runs.entry((passage.region, bundle.class)).or_default();
+        if run.way != Some((from, link)) && !passage.is_first {
+            Counters::add(&step.plane.counters.unroutable_bundles, 1);
+            if run.asked.replace(from) != Some(from) {
+                let reroute = ControlBody::Reroute(Reroute { region: passage.region.0 });
+                step.plane.outlet().control(from, reroute.to_frame().into());
+            }
+            return false;
+        }
+        *run = Run { way: Some((from, link)), asked: None };
+        let passage = Passage { hops: passage.hops + 1, ..passage.clone() };
+        let parcel = bundle.to_parcel(&passage, &SectionSet::present_in(bundle));
+        Counters::add(&step.plane.counters.relayed_bundles, 1);
+        step.plane.send_bundle(link, bundle.class, parcel, step.touched);
+        true
+    }
+
+    /// `None` for a bundle of an earlier incarnation.
+    fn look(&self, bundle: &Bundle) -> Option<Seen> {
+        match bundle.incarnation.cmp(&self.incarnation) {
+            std::cmp::Ordering::Less => None,
+            std::cmp::Ordering::Greater => Some(Seen::New),
+            std::cmp::Ordering::Equal => {
+                let window = &self.windows[bundle.class as usize];
+                Some(window.look(bundle.sequence, first_word(&bundle.hash)))
+            }
+        }
+    }
+
+    /// A copy of what was accepted: acknowledged again, since the first answer may be lost.
+    fn receive_copy(&mut self, step: &mut Step<'_>, from: LinkSlot, passage: &Passage, bundle: &Bundle) {
+        Counters::add(&step.plane.counters.duplicate_bundles, 1);
+        if passage.region != step.plane.me.region {
+            return;
+        }
+        let (class, sequence) = (bundle.class as usize, bundle.sequence);
+        let stream = stream_of(step, bundle);
+        match self.transit[class].get_mut(&sequence) {
+            Some(transit) => transit.from = from,
+            None if step.plane.is_held_for(stream, sequence, from) => {}
+            None => {
+                let missing = self.unfound[class].get(&sequence).map_or(&[][..], Vec::as_slice);
+                step.touched.acknowledgements.add(from, stream, sequence, missing);
+            }
+        }
+    }
+
+    /// To this node's subscribers. `None`: malformed. `Some(None)`: the acknowledgement is held.
+    #[allow(clippy::option_option, reason = "malformed, held and done are three outcomes of one step")]
+    fn deliver(&mut self, step: &mut Step<'_>, bundle: &Bundle, from: LinkSlot) -> Option<Option<Vec<u16>>> {
+        let counters = &step.plane.counters;
+        let mut missing = Vec::new();
+        let mut slow: Option<ConnectionSlot> = None;
+        for index in bundle.present() {
+            let section = &bundle.sections[index];
+            let bytes = u64::from(section.length);
+            Counters::add(&counters.received_bytes, bytes);
+            match deliver_section(step.plane, step.view, &mut self.scratch, bundle, section).ok()? {
+                Delivery::Queued(Pressure::Slow, connection) => slow = Some(connection),
+                Delivery::Queued(Pressure::Fine | Pressure::Gone, _) => {}
+                Delivery::Unwanted => Counters::add(&counters.unwanted_bytes, bytes),
+                Delivery::Missing => missing.push(u16::try_from(index).expect("at most 256 sections")),
+            }
+        }
+        self.remember_unfound(bundle, &missing);
+        let Some(connection) = slow else { return Some(Some(missing)) };
+        step.plane.hold(connection, from, stream_of(step, bundle), bundle.sequence, missing);
+        Some(None)
+    }
+
+    /// To the nodes of this region that want it.
+    fn spread(&mut self, step: &mut Step<'_>, from: LinkSlot, passage: &Passage, bundle: Box<Bundle>) {
+        let mut transit =
+            Transit { from, owed: find_owed(step, passage, &bundle), bundle, missing: Vec::new() };
+        let homeless = transit.bundle.present().filter(|index| transit.bundle.sections[*index].directed);
+        transit.missing = homeless
+            .filter(|index| !transit.owed.iter().any(|(_, keep)| keep.has(*index)))
+            .map(|index| u16::try_from(index).expect("at most 256 sections"))
+            .collect();
+        if transit.owed.is_empty() {
+            return self.finish(step, &transit);
+        }
+        let (class, sequence) = (transit.bundle.class, transit.bundle.sequence);
+        let queue = &mut self.transit[class as usize];
+        if queue.len() as u64 >= limits::WINDOW_BUNDLES
+            && let Some((_, oldest)) = queue.pop_first()
+        {
+            // The origin's window is as long: whatever is older is no longer waited for.
+            self.transit_bytes -= oldest.bundle.len();
+        }
+        let nodes = transit.owed.clone();
+        self.transit_bytes += transit.bundle.len();
+        queue.insert(sequence, transit);
+        for (node, keep) in nodes {
+            let Some(link) = step.view.links.get(&node).copied() else { continue };
+            match (self.reached.insert((node, class), link), self.transit[class as usize].get(&sequence)) {
+                (Some(before), Some(newest)) if before == link => forward(step, link, &newest.bundle, &keep),
+                _ => self.resend(step, node),
+            }
+        }
+    }
+
+    fn remember_unfound(&mut self, bundle: &Bundle, missing: &[u16]) {
+        if missing.is_empty() {
+            return;
+        }
+        let unfound = &mut self.unfound[bundle.class as usize];
+        let past = bundle.sequence.saturating_sub(limits::WINDOW_BUNDLES - 1);
+        *unfound = unfound.split_off(&past);
+        unfound.insert(bundle.sequence, missing.to_vec());
+    }
+
+    fn finish(&mut self, step: &mut Step<'_>, transit: &Transit) {
+        self.remember_unfound(&transit.bundle, &transit.missing);
+        let stream = stream_of(step, &transit.bundle);
+        step.touched.acknowledgements.add(transit.from, stream, transit.bundle.sequence, &transit.missing);
+    }
+
+    fn acknowledged(
+        &mut self,
+        step: &mut Step<'_>,
+        by: ShortId,
+        class: Class,
+        sequences: &[u64],
+        missing: &[(u64, u16)],
+    ) {
+        for sequence in sequences {
+            let Some(transit) = self.transit[class as usize].get_mut(sequence) else { continue };
+            let Some(place) = transit.owed.iter().position(|(node, _)| *node == by) else { continue };
+            let (_, sent) = transit.owed.swap_remove(place);
+            add_missing(&mut transit.missing, &transit.bundle, &sent, missing);
+            self.finish_if_done(step, class, *sequence);
+        }
+    }
+
+    fn finish_if_done(&mut self, step: &mut Step<'_>, class: Class, sequence: u64) {
+        let queue = &mut self.transit[class as usize];
+        if queue.get(&sequence).is_some_and(|transit| transit.owed.is_empty())
+            && let Some(transit) = queue.remove(&sequence)
+        {
+            self.transit_bytes -= transit.bundle.len();
+            self.finish(step, &transit);
+        }
+    }
+
+    fn resend(&mut self, step: &mut Step<'_>, node: ShortId) {
+        let Some(link) = step.view.links.get(&node).copied() else { return };
+        for transit in self.transit.iter().flat_map(BTreeMap::values) {
+            for (_, keep) in transit.owed.iter().filter(|(owed, _)| *owed == node) {
+                self.reached.insert((node, transit.bundle.class), link);
+                forward(step, link, &transit.bundle, keep);
+            }
+        }
+    }
+
+    fn forget(&mut self, step: &mut Step<'_>, node: ShortId) {
+        for class in Class::ALL {
+            let mut touched = Vec::new();
+            for (sequence, transit) in &mut self.transit[class as usize] {
+                touched.push(*sequence);
+                let lost = transit.owed.iter().filter(|(owed, _)| *owed == node);
+                let sections =
+                    transit.bundle.sections.iter().enumerate().filter(|(_, section)| section.directed);
+                let missing: Vec<u16> = lost
+                    .flat_map(|(_, keep)| sections.clone().filter(|(index, _)| keep.has(*index)))
+                    .map(|(index, _)| u16::try_from(index).expect("at most 256 sections"))
+                    .collect();
+                transit.missing.extend(missing);
+                transit.owed.retain(|(owed, _)| *owed != node);
+            }
+            touched.into_iter().for_each(|sequence| self.finish_if_done(step, class, sequence));
+        }
+        self.reached.retain(|(reached, _), _| *reached != node);
+    }
+}
+
+fn is_genuine(origin: &Origin, bundle: &Bundle) -> bool {
+    let signature = Signature(bundle.signature());
+    bundle.bodies_match() && origin.key.verify(Context::Bundle, &bundle.hash, &signature)
+}
+
+fn first_word(hash: &[u8; 32]) -> u64 {
+    let mut word = [0; 8];
+    word.copy_from_slice(&hash[..8]);
+    u64::from_le_bytes(word)
+}
+
+fn stream_of(step: &Step<'_>, bundle: &Bundle) -> Stream {
+    let region = step.plane.me.region;
+    Stream { origin: bundle.origin, incarnation: bundle.incarnation, class: bundle.class, region }
+}
+
+/// To one node of this region.
+fn forward(step: &mut Step<'_>, link: LinkSlot, bundle: &Bundle, keep: &SectionSet) {
+    let passage =
+        Passage { hops: 1, is_first: false, region: step.plane.me.region, view: 0, routes: Vec::new() };
+    Counters::add(&step.plane.counters.relayed_bundles, 1);
+    step.plane.send_bundle(link, bundle.class, bundle.to_parcel(&passage, keep), step.touched);
+}
+
+/// Nodes of this region that want sections of a bundle from another one.
+fn find_owed(step: &Step<'_>, passage: &Passage, bundle: &Bundle) -> Vec<(ShortId, SectionSet)> {
+    let mut owed: Vec<(ShortId, SectionSet)> = Vec::new();
+    let mut add = |node: ShortId, section: usize| {
+        let place = owed.iter().position(|(known, _)| *known == node).unwrap_or_else(|| {
+            owed.push((node, SectionSet::default()));
+            owed.len() - 1
+        });
+        owed[place].1.insert(section);
+    };
+    for index in bundle.present() {
+        let section = &bundle.sections[index];
+        if section.directed {
+            let routes = passage.routes.iter().filter(|(of, _)| usize::from(*of) == index);
+            let known = routes.filter(|(_, edge)| step.view.is_neighbour(*edge, step.plane.me.region));
+            known.for_each(|(_, edge)| add(*edge, index));
+            continue;
+        }
+        let subject = std::str::from_utf8(&section.subject).unwrap_or_default();
+        step.view.remote.for_each_match(subject, |destination| {
+            if let Some(Destination::Node(node)) = step.view.destinations.get(destination as usize) {
+                add(*node, index);
+            }
+        });
+    }
+    owed
+}

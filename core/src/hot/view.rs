@@ -1,0 +1,114 @@
+//! What the machine decided, as the hot path reads it: immutable, replaced as a whole.
+
+use std::sync::Arc;
+
+use crate::hash::{Folded, HashMap};
+use crate::id::{MeshId, RegionId, ShortId};
+use crate::identity::VerifyKey;
+use crate::interest::Trie;
+use crate::machine::{Destination, LinkSlot};
+use std::hash::Hasher;
+
+use super::shard::Shard;
+
+/// A node that may speak, with the shard of the hot path that keeps its order.
+#[derive(Debug)]
+pub struct Origin {
+    /// Who.
+    pub id: ShortId,
+    /// Its region.
+    pub region: RegionId,
+    /// Its identity key.
+    pub key: VerifyKey,
+    /// Its shard; outlives every view.
+    pub shard: Shard,
+}
+
+impl Origin {
+    /// An origin of which nothing came yet.
+    pub fn new(id: ShortId, region: RegionId, key: VerifyKey) -> Origin {
+        Origin { id, region, key, shard: Shard::default() }
+    }
+}
+
+/// Who this node is; never changes while it runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Me {
+    /// The mesh.
+    pub mesh: MeshId,
+    /// This node.
+    pub id: ShortId,
+    /// Its region.
+    pub region: RegionId,
+    /// Its incarnation.
+    pub incarnation: u64,
+}
+
+/// A subscription as the trie keeps it: connection in the high half, number in the low.
+pub fn subscription(connection: u32, number: u32) -> u64 {
+    u64::from(connection) << 32 | u64::from(number)
+}
+
+/// Interest, links and keys at one time. A clone costs a few reference counts.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// Nodes that may speak. A node that was forgotten is no longer here: nothing is owed to it.
+    pub origins: Arc<HashMap<ShortId, Arc<Origin>>>,
+    /// Nodes at the other end of a link.
+    pub links: Arc<HashMap<ShortId, LinkSlot>>,
+    /// The same the other way round.
+    pub peers: Arc<HashMap<LinkSlot, ShortId>>,
+    /// For each other region the peers that lead there.
+    pub ways: Arc<HashMap<RegionId, Vec<ShortId>>>,
+    /// Subscriptions of agents here ([`subscription`]).
+    pub local: Trie<u64>,
+    /// What others want: indices into `destinations`.
+    pub remote: Trie<u32>,
+    /// Whom the remote trie speaks of.
+    pub destinations: Arc<Vec<Destination>>,
+}
+
+impl View {
+    /// The view of a node without peers; `seed` keys the tries.
+    pub fn empty(seed: u64) -> View {
+        View {
+            origins: Arc::default(),
+            links: Arc::default(),
+            peers: Arc::default(),
+            ways: Arc::default(),
+            local: Trie::new(seed),
+            remote: Trie::new(seed),
+            destinations: Arc::default(),
+        }
+    }
+
+    /// The link over which bundles of `origin` leave for `region`: rendezvous hashing over the peers
+    /// that lead there, so that all of an origin's bundles take one way, and only those of a lost
+    /// peer move.
+    pub fn way(&self, origin: ShortId, region: RegionId) -> Option<LinkSlot> {
+        let peers = self.ways.get(&region)?;
+        let linked = peers.iter().filter_map(|peer| self.links.get(peer).map(|link| (*peer, *link)));
+        linked.max_by_key(|(peer, _)| (rendezvous(origin, *peer), peer.0)).map(|(_, link)| link)
+    }
+
+    /// Whether `node` is one of `region` to which something may be owed.
+    pub fn is_neighbour(&self, node: ShortId, region: RegionId) -> bool {
+        self.origins.get(&node).is_some_and(|origin| origin.region == region)
+    }
+
+    /// The link over which `destination` is reached now.
+    pub fn link_to(&self, origin: ShortId, destination: Destination) -> Option<LinkSlot> {
+        match destination {
+            Destination::Node(node) => self.links.get(&node).copied(),
+            Destination::Region(region) => self.way(origin, region),
+            Destination::Local => None,
+        }
+    }
+}
+
+fn rendezvous(origin: ShortId, peer: ShortId) -> u64 {
+    let mut hasher = Folded::default();
+    hasher.write_u64(origin.0);
+    hasher.write_u64(peer.0);
+    hasher.finish()
+}

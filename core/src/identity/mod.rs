@@ -1,0 +1,14 @@
+//! Who signs what: keys, signatures under a context, admissions of nodes and attachments of agents.
+//!
+//! Start at [`keys`] for signing and verifying; [`admission`] is what lets any node check the
+//! identity key of any other without a link to it; [`attach`] is what an agent signs to delegate to
+//! its edge. May depend on [`crate::id`], [`crate::time`] and [`crate::wire`] alone; no entropy, so
+//! seeds are handed in and every signature is a function of its input.
+
+pub mod admission;
+pub mod attach;
+pub mod keys;
+
+pub use admission::{Admission, AdmissionError, BadLabel, BadRoles, Label, Roles};
+pub use attach::{AttachClaim, AttachTerms};
+pub use keys::{Context, PublicKey, SecretKey, Signature, Signer, VerifyKey};

@@ -1,0 +1,72 @@
+//! Every bound of the protocol, named. A size is in bytes unless its name says otherwise.
+
+use std::time::Duration;
+
+/// A control frame's body.
+pub const CONTROL_BYTES_MAX: usize = 64 * 1024;
+/// A bundle with more than one entry: header, signature and sections.
+pub const BUNDLE_BYTES_MAX: usize = 64 * 1024;
+/// One entry's payload; above [`BUNDLE_BYTES_MAX`] it travels alone in its bundle.
+pub const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
+/// Any frame's body: the largest payload and what goes round it.
+pub const FRAME_BYTES_MAX: usize = PAYLOAD_BYTES_MAX + CONTROL_BYTES_MAX;
+/// Entries in a bundle.
+pub const BUNDLE_ENTRIES_MAX: usize = 256;
+/// Sections in a bundle: at most one an entry.
+pub const BUNDLE_SECTIONS_MAX: usize = 256;
+/// A subject.
+pub const SUBJECT_BYTES_MAX: usize = 256;
+/// Nodes that a message may pass.
+pub const HOPS_MAX: u8 = 16;
+/// Bundles of one class that an origin may have unacknowledged, and the width of the receivers'
+/// duplicate window: a receiver can call everything older a duplicate because of the former.
+pub const WINDOW_BUNDLES: u64 = 4096;
+/// Bytes that an origin keeps for sending again, over all classes.
+pub const RETAINED_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes admitted and not yet sealed at which publishers of an edge wait.
+pub const OPEN_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes queued toward one agent connection; half of it holds acknowledgements back, a quarter
+/// releases them.
+pub const DELIVERY_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes queued toward one agent connection at which it is cut. Publishers stop at 1 MiB each once
+/// acknowledgements are held back, so this many of them may feed one slow subscriber.
+pub const DELIVERY_CUT_BYTES: usize = 64 * 1024 * 1024;
+/// Bytes queued on one lane of a link before who feeds it waits.
+pub const LANE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Unacknowledged bytes that a client keeps for one connection.
+pub const CLIENT_UNACKNOWLEDGED_BYTES_MAX: usize = 1024 * 1024;
+/// Agents that one connection may carry.
+pub const AGENTS_PER_CONNECTION_MAX: usize = 65_536;
+/// Claims in one attach frame.
+pub const CLAIMS_PER_ATTACH_MAX: usize = 256;
+/// Agents that one edge hosts.
+pub const AGENTS_PER_EDGE_MAX: usize = 1_000_000;
+/// Subscriptions that one connection may hold.
+pub const SUBSCRIPTIONS_PER_CONNECTION_MAX: usize = 262_144;
+/// Patterns that a node declares exactly; beyond it declares wider ones.
+pub const DECLARED_PATTERNS_MAX: usize = 4096;
+/// Tags of one agent.
+pub const TAGS_PER_AGENT_MAX: usize = 16;
+/// An agent's name, a tag or a state.
+pub const LABEL_BYTES_MAX: usize = 64;
+/// Homes of agents that an edge remembers.
+pub const HOMES_CACHED_MAX: usize = 65_536;
+/// Directed messages that wait at an edge for the home of their receiver.
+pub const UNRESOLVED_MAX: usize = 65_536;
+/// How long a directed message waits for its receiver's home.
+pub const LOCATE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a sealing token takes to come back: an origin that does not keep its machine busy seals
+/// 1,000 bundles a second.
+pub const SEAL_INTERVAL: Duration = Duration::from_millis(1);
+/// The same on a machine that cannot keep up.
+pub const SEAL_INTERVAL_MAX: Duration = Duration::from_millis(100);
+/// Seals that an origin may spend at once after it was quiet.
+pub const SEALS_BURST: u64 = 100;
+/// How long a link may be silent before it is down.
+pub const LINK_TIMEOUT: Duration = Duration::from_secs(3);
+/// How often a link says that it lives.
+pub const LINK_KEEPALIVE: Duration = Duration::from_millis(500);
+/// How often a summary leaves its node at the most.
+pub const SUMMARY_INTERVAL: Duration = Duration::from_millis(100);
+/// How often a node publishes a new view to its hot path at the most.
+pub const VIEW_INTERVAL: Duration = Duration::from_millis(5);

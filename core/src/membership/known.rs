@@ -1,0 +1,132 @@
+//! One peer as a node knows it, and how it is told to others.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use crate::hot::view::Origin;
+use crate::id::{NodeId, RegionId};
+use crate::identity::{Admission, Roles};
+use crate::limits;
+use crate::machine::{LinkSlot, Outbox};
+use crate::time::Time;
+use crate::wire::codec::Wire;
+use crate::wire::message::{ControlBody, PeerRecord, Peers};
+use crate::wire::request::Member;
+
+/// Records in one message.
+pub(super) const RECORDS_MAX: usize = 64;
+/// Bytes of records in one message: half of what a control frame takes.
+const RECORD_BYTES_MAX: usize = limits::CONTROL_BYTES_MAX / 2;
+/// Addresses of a peer that are kept.
+const ADDRESSES_MAX: usize = 8;
+/// An address: a host name of 253 bytes and a port.
+const ADDRESS_BYTES_MAX: usize = 260;
+/// What a peer calls its software.
+const VERSION_BYTES_MAX: usize = 64;
+
+/// When an address is dialled, and how that went so far.
+#[derive(Debug, Default)]
+pub(super) struct Dialling {
+    pub attempts: u32,
+    pub next: Option<Time>,
+    pub under_way: bool,
+}
+
+/// A peer as this node knows it.
+#[derive(Debug)]
+pub struct Known {
+    /// Its admission.
+    pub admission: Admission,
+    /// Its id.
+    pub node: NodeId,
+    /// Its incarnation, the highest heard of.
+    pub incarnation: u64,
+    /// Where it listens.
+    pub addresses: Vec<String>,
+    /// Its process id.
+    pub process: u32,
+    /// Its software.
+    pub version: String,
+    /// The link to it.
+    pub link: Option<LinkSlot>,
+    /// Whether it was linked once and is not now.
+    pub is_lost: bool,
+    pub(super) away_since: Option<Time>,
+    pub(super) heard: Time,
+    /// When its link, which is not wanted, may be closed.
+    pub(super) close_at: Option<Time>,
+    pub(super) dialling: Dialling,
+    pub(super) origin: Arc<Origin>,
+}
+
+impl Known {
+    pub(super) fn record(&self) -> PeerRecord {
+        PeerRecord {
+            admission: self.admission.to_bytes(),
+            addresses: self.addresses.clone(),
+            incarnation: self.incarnation,
+            process: self.process,
+            version: self.version.clone(),
+        }
+    }
+
+    /// The region.
+    pub fn region(&self) -> RegionId {
+        self.admission.region_id()
+    }
+
+    /// The roles.
+    pub fn roles(&self) -> Roles {
+        self.admission.roles
+    }
+
+    /// When it is to be dialled; never as long as it is linked or nobody knows where it listens.
+    pub(super) fn dial_at(&self) -> Option<Time> {
+        self.dialling.next.filter(|_| self.link.is_none() && !self.addresses.is_empty())
+    }
+}
+
+/// Cuts what a peer may say of itself: records are passed on and must fit into messages with others.
+pub(super) fn bound(record: &mut PeerRecord) {
+    record.addresses.retain(|address| !address.is_empty() && address.len() <= ADDRESS_BYTES_MAX);
+    record.addresses.truncate(ADDRESSES_MAX);
+    if record.version.len() > VERSION_BYTES_MAX {
+        record.version = String::new();
+    }
+}
+
+/// Tells of peers in messages of which each fits a control frame.
+pub(super) fn send_records(links: &[LinkSlot], records: &[PeerRecord], out: &mut Outbox) {
+    let mut rest = records;
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let fits = rest.iter().take(RECORDS_MAX).take_while(|record| {
+            bytes += record.encoded_len() + 8;
+            bytes <= RECORD_BYTES_MAX
+        });
+        // One record alone always fits: all that a peer may say in it is bounded.
+        let (part, behind) = rest.split_at(fits.count().max(1));
+        for link in links {
+            out.send(*link, ControlBody::Peers(Peers { records: part.to_vec() }));
+        }
+        rest = behind;
+    }
+}
+
+/// A peer for people.
+pub(super) fn member(known: &Known, status: &str) -> Member {
+    Member {
+        id: Bytes::copy_from_slice(&known.node.0),
+        name: known.admission.name.to_string(),
+        roles: known.admission.roles.to_string(),
+        region: known.admission.region.to_string(),
+        address: known.addresses.first().cloned().unwrap_or_default(),
+        status: status.to_string(),
+        process: known.process,
+        incarnation: known.incarnation,
+        version: known.version.clone(),
+        agents: 0,
+    }
+}

@@ -1,0 +1,483 @@
+//! Whom a node knows, whom it is linked with, and whom it dials.
+//!
+//! Nodes learn of one another by [`Peers`] messages, which carry admissions signed by the mesh's
+//! authority, so a record is believed whoever passes it on. News travels on: a node tells its other
+//! links what it did not know. Links are wanted within a region, between aggregators, and between
+//! aggregators and coordinators. Of a pair the one with the smaller id dials; the other steps in
+//! when no link came about.
+//!
+//! A peer whose link fell silent for [`limits::LINK_TIMEOUT`], or was closed that long ago, is
+//! **lost**: nothing is owed to it any more. Failure detection proper (SWIM) replaces this rule.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::event::Event;
+use crate::hash::HashMap;
+use crate::hot::view::Origin;
+use crate::id::{NodeId, ShortId};
+use crate::identity::{Admission, Roles, VerifyKey};
+use crate::limits;
+use crate::machine::{LinkSlot, Outbox, Output, Peer};
+use crate::rng::Rng;
+use crate::time::{Now, Time};
+use crate::wire::codec::Wire;
+use crate::wire::message::{PeerRecord, Peers};
+use crate::wire::request::Member;
+
+mod identity;
+mod known;
+
+pub use identity::Identity;
+pub use known::Known;
+use known::{Dialling, RECORDS_MAX, bound, member, send_records};
+
+/// Peers known at the most; further ones are not taken up.
+pub const PEERS_MAX: usize = 4096;
+/// How long news are collected before they travel on.
+const NEWS_INTERVAL: Duration = Duration::from_millis(50);
+const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// How long the node with the greater id waits for the other to dial.
+const PATIENCE: Duration = Duration::from_millis(1500);
+/// How long a link that is not wanted is kept, so that both sides learn what the other knows.
+const COURTESY: Duration = Duration::from_secs(1);
+/// How long a peer is remembered whose link is wanted and does not come about.
+const FORGET_AFTER: Duration = Duration::from_secs(2 * 60 * 60);
+
+/// What changed about a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fact {
+    /// Its link is up.
+    Up(ShortId, LinkSlot),
+    /// Its link is down.
+    Down(ShortId, LinkSlot),
+    /// It has been away too long.
+    Lost(ShortId),
+}
+
+#[derive(Debug)]
+struct Seed {
+    address: String,
+    dialling: Dialling,
+}
+
+/// The peers of a node.
+#[derive(Debug)]
+pub struct Neighbours {
+    me: Identity,
+    known: BTreeMap<ShortId, Known>,
+    by_link: BTreeMap<LinkSlot, ShortId>,
+    seeds: Vec<Seed>,
+    news: BTreeSet<ShortId>,
+    news_due: Option<Time>,
+    prune_due: Time,
+    rng: Rng,
+    is_changed: bool,
+}
+
+impl Neighbours {
+    /// A node that knows nobody but the addresses of `seeds`.
+    pub fn new(me: Identity, seeds: Vec<String>, seed: u64) -> Neighbours {
+        let seeds = seeds.into_iter().filter(|address| !me.addresses.contains(address));
+        let dialling = || Dialling { next: Some(Time::ZERO), ..Dialling::default() };
+        Neighbours {
+            seeds: seeds.map(|address| Seed { address, dialling: dialling() }).collect(),
+            me,
+            known: BTreeMap::new(),
+            by_link: BTreeMap::new(),
+            news: BTreeSet::new(),
+            news_due: None,
+            prune_due: Time::ZERO,
+            rng: Rng::new(seed),
+            is_changed: true,
+        }
+    }
+
+    /// Who this node is.
+    pub fn me(&self) -> &Identity {
+        &self.me
+    }
+
+    /// A peer by id.
+    pub fn get(&self, id: ShortId) -> Option<&Known> {
+        self.known.get(&id)
+    }
+
+    /// The peer at the other end of a link.
+    pub fn at(&self, link: LinkSlot) -> Option<(ShortId, &Known)> {
+        let id = self.by_link.get(&link)?;
+        Some((*id, self.known.get(id)?))
+    }
+
+    /// All peers, by id.
+    pub fn iter(&self) -> impl Iterator<Item = (ShortId, &Known)> {
+        self.known.iter().map(|(id, known)| (*id, known))
+    }
+
+    /// Linked peers, by id.
+    pub fn linked(&self) -> impl Iterator<Item = (ShortId, LinkSlot, &Known)> {
+        self.known.iter().filter_map(|(id, known)| Some((*id, known.link?, known)))
+    }
+
+    /// Whether peers or links changed since the last call.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.is_changed)
+    }
+
+    /// Peers for the hot path: who may speak, and links both ways.
+    #[allow(clippy::type_complexity, reason = "three tables of one view, used in one place")]
+    pub fn tables(
+        &self,
+    ) -> (HashMap<ShortId, Arc<Origin>>, HashMap<ShortId, LinkSlot>, HashMap<LinkSlot, ShortId>) {
+        let origins = self.known.iter().map(|(id, known)| (*id, Arc::clone(&known.origin))).collect();
+        let links = self.linked().map(|(id, link, _)| (id, link)).collect();
+        let peers = self.by_link.iter().map(|(link, id)| (*link, *id)).collect();
+        (origins, links, peers)
+    }
+
+    /// A link came up; its peer was verified by the transport.
+    pub fn link_up(&mut self, now: Now, link: LinkSlot, peer: Peer, out: &mut Outbox) -> Vec<Fact> {
+        let node = peer.admission.node();
+        let id = node.short();
+        let is_wanted = self.wants_link(&peer.admission);
+        let record = PeerRecord {
+            admission: peer.admission.to_bytes(),
+            addresses: peer.addresses,
+            incarnation: peer.incarnation,
+            process: peer.process,
+            version: peer.version,
+        };
+        self.learn(now, record, out);
+        if self.known.get(&id).is_none_or(|known| known.node != node) {
+            out.push(Output::HangUp { link, reason: "this node does not take up this peer" });
+            return Vec::new();
+        }
+        // A driver names every link anew and tells of the end of one before the next to the same
+        // peer; one that does not must not leave a peer with two links, or a link with two peers.
+        let before = self.known.get(&id).and_then(|known| known.link);
+        let stale: Vec<LinkSlot> = [before, Some(link)].into_iter().flatten().collect();
+        let mut facts: Vec<Fact> =
+            stale.into_iter().flat_map(|link| self.link_down(now, link, false, out)).collect();
+        let close_at = (!is_wanted && self.is_only_edge()).then(|| now.mono + COURTESY);
+        let known = self.known.get_mut(&id).expect("it was found above, and closing links forgets nobody");
+        known.link = Some(link);
+        known.is_lost = false;
+        known.away_since = None;
+        known.heard = now.mono;
+        known.close_at = close_at;
+        known.dialling = Dialling::default();
+        self.by_link.insert(link, id);
+        self.is_changed = true;
+        out.event(Event::PeerUp {
+            name: known.admission.name.to_string(),
+            roles: known.admission.roles.to_string(),
+            region: known.admission.region.to_string(),
+        });
+        for seed in &mut self.seeds {
+            seed.dialling.next = None;
+        }
+        let records: Vec<PeerRecord> =
+            self.known.values().filter(|known| known.node.short() != id).map(Known::record).collect();
+        send_records(&[link], &records, out);
+        facts.push(Fact::Up(id, link));
+        facts
+    }
+
+    /// A link is gone.
+    pub fn link_down(&mut self, now: Now, link: LinkSlot, timed_out: bool, out: &mut Outbox) -> Vec<Fact> {
+        let Some(id) = self.by_link.remove(&link) else { return Vec::new() };
+        let Some(known) = self.known.get(&id) else { return Vec::new() };
+        let is_wanted = self.wants_link(&known.admission);
+        let again = now.mono + BACKOFF_FIRST + self.patience_with(known.node);
+        let known = self.known.get_mut(&id).expect("it was found above");
+        known.link = None;
+        known.close_at = None;
+        known.away_since = Some(now.mono);
+        known.heard = now.mono;
+        known.dialling = Dialling { next: is_wanted.then_some(again), ..Dialling::default() };
+        self.is_changed = true;
+        out.event(Event::PeerDown { name: known.admission.name.to_string(), timed_out });
+        let mut facts = vec![Fact::Down(id, link)];
+        if timed_out {
+            facts.extend(self.lose(id, out));
+        }
+        facts
+    }
+
+    fn lose(&mut self, id: ShortId, out: &mut Outbox) -> Option<Fact> {
+        let known = self.known.get_mut(&id)?;
+        known.is_lost = true;
+        known.away_since = None;
+        self.is_changed = true;
+        out.event(Event::PeerLost { name: known.admission.name.to_string() });
+        Some(Fact::Lost(id))
+    }
+
+    /// A peer told of others.
+    pub fn hear(&mut self, now: Now, peers: Peers, out: &mut Outbox) {
+        for record in peers.records.into_iter().take(RECORDS_MAX * 4) {
+            self.learn(now, record, out);
+        }
+    }
+
+    fn learn(&mut self, now: Now, mut record: PeerRecord, out: &mut Outbox) {
+        bound(&mut record);
+        let Ok(admission) = Admission::from_bytes(&record.admission) else { return };
+        let node = admission.node();
+        let id = node.short();
+        if id == self.me.short() {
+            return;
+        }
+        if let Some(known) = self.known.get_mut(&id) {
+            if known.node == node && record.incarnation > known.incarnation {
+                // A node may come back with another admission, such as one that lasts longer.
+                if known.admission != admission && admission.verify(&self.me.authority, now.wall).is_ok() {
+                    let moved = known.region() != admission.region_id();
+                    if let Some(key) = VerifyKey::new(&admission.key).filter(|_| moved) {
+                        known.origin = Arc::new(Origin::new(id, admission.region_id(), key));
+                    }
+                    known.admission = admission;
+                }
+                known.incarnation = record.incarnation;
+                known.addresses = record.addresses;
+                known.process = record.process;
+                known.version = record.version;
+                known.heard = now.mono;
+                self.is_changed = true;
+                self.spread(id, now);
+            }
+            return;
+        }
+        if admission.verify(&self.me.authority, now.wall).is_err() {
+            out.event(Event::Refused { peer: id, reason: "its admission is not valid in this mesh" });
+            return;
+        }
+        let Some(key) = VerifyKey::new(&admission.key) else { return };
+        if self.known.len() >= PEERS_MAX {
+            return;
+        }
+        let is_wanted = self.wants_link(&admission);
+        let next = is_wanted.then(|| now.mono + self.patience_with(node));
+        let origin = Arc::new(Origin::new(id, admission.region_id(), key));
+        let known = Known {
+            node,
+            incarnation: record.incarnation,
+            addresses: record.addresses,
+            process: record.process,
+            version: record.version,
+            link: None,
+            is_lost: false,
+            away_since: None,
+            heard: now.mono,
+            close_at: None,
+            dialling: Dialling { next, ..Dialling::default() },
+            origin,
+            admission,
+        };
+        self.known.insert(id, known);
+        self.is_changed = true;
+        self.spread(id, now);
+    }
+
+    fn spread(&mut self, id: ShortId, now: Now) {
+        self.news.insert(id);
+        self.news_due.get_or_insert(now.mono + NEWS_INTERVAL);
+    }
+
+    /// How long to wait for the other side to dial first.
+    fn patience_with(&self, node: NodeId) -> Duration {
+        if self.me.admission.node() < node { Duration::ZERO } else { PATIENCE }
+    }
+
+    fn wants_link(&self, other: &Admission) -> bool {
+        let mine = &self.me.admission;
+        let is_in_region = |roles: Roles| roles.has(Roles::EDGE) || roles.has(Roles::AGGREGATOR);
+        let climbs = |roles: Roles| roles.has(Roles::AGGREGATOR) || roles.has(Roles::COORDINATOR);
+        mine.region == other.region && is_in_region(mine.roles) && is_in_region(other.roles)
+            || climbs(mine.roles) && climbs(other.roles)
+    }
+
+    fn is_only_edge(&self) -> bool {
+        self.me.admission.roles == Roles::EDGE
+    }
+
+    /// Whether some link within the region is wanted and neither there nor was tried yet.
+    pub fn awaits_links(&self) -> bool {
+        let is_new = |known: &Known| {
+            known.link.is_none()
+                && !known.is_lost
+                && known.away_since.is_none()
+                && known.dialling.attempts == 0
+        };
+        let mine = &self.me.admission.region;
+        let mut region = self.known.values().filter(|known| known.admission.region == *mine);
+        region.any(|known| is_new(known) && known.dial_at().is_some())
+    }
+
+    /// An address could not be dialled.
+    pub fn dial_failed(&mut self, now: Now, address: &str) {
+        let rng = &mut self.rng;
+        let mut back_off = |dialling: &mut Dialling| {
+            dialling.attempts = (dialling.attempts + 1).min(16);
+            let backoff = BACKOFF_FIRST.saturating_mul(1 << dialling.attempts.min(10)).min(BACKOFF_MAX);
+            dialling.under_way = false;
+            dialling.next = Some(now.mono + rng.jitter(backoff, 0.3));
+        };
+        for seed in self.seeds.iter_mut().filter(|seed| seed.address == address) {
+            back_off(&mut seed.dialling);
+            if !self.by_link.is_empty() {
+                // Who is linked hears of the others; seeds are for those who are alone.
+                seed.dialling.next = None;
+            }
+        }
+        let is_tried = |known: &Known| known.link.is_none() && known.dialling.under_way;
+        for known in self.known.values_mut().filter(|known| is_tried(known)) {
+            if known.addresses.iter().any(|at| at == address) {
+                back_off(&mut known.dialling);
+            }
+        }
+    }
+
+    /// Dials, passes news on, loses and forgets whom it is time for.
+    pub fn wake(&mut self, now: Now, out: &mut Outbox) -> Vec<Fact> {
+        self.dial_due(now, out);
+        self.send_news(now, out);
+        self.close_unwanted(now, out);
+        let away = |known: &Known| {
+            known.away_since.is_some_and(|since| now.mono.since(since) >= limits::LINK_TIMEOUT)
+        };
+        let gone: Vec<ShortId> =
+            self.known.iter().filter(|(_, known)| away(known)).map(|(id, _)| *id).collect();
+        let facts = gone.into_iter().filter_map(|id| self.lose(id, out)).collect();
+        if now.mono >= self.prune_due {
+            self.prune_due = now.mono + Duration::from_secs(60);
+            self.prune(now);
+        }
+        facts
+    }
+
+    /// Forgets peers whose link is wanted and has not come about for long. Of the others this node
+    /// cannot know whether they live; their bundles come over links of others, and need their keys.
+    fn prune(&mut self, now: Now) {
+        let is_stale = |known: &Known| {
+            known.link.is_none()
+                && known.away_since.is_none()
+                && known.dialling.next.is_some()
+                && now.mono.since(known.heard) >= FORGET_AFTER
+        };
+        let before = self.known.len();
+        self.known.retain(|_, known| !is_stale(known));
+        self.is_changed |= self.known.len() != before;
+    }
+
+    /// Closes links that led in and are not wanted, once there are others.
+    fn close_unwanted(&mut self, now: Now, out: &mut Outbox) {
+        if !self.has_wanted_link() {
+            return;
+        }
+        for known in self.known.values_mut().filter(|known| known.close_at.is_some_and(|at| at <= now.mono)) {
+            known.close_at = None;
+            if let Some(link) = known.link {
+                out.push(Output::HangUp { link, reason: "this link led in and is not needed any more" });
+            }
+        }
+    }
+
+    fn has_wanted_link(&self) -> bool {
+        self.linked().any(|(_, _, known)| self.wants_link(&known.admission))
+    }
+
+    fn dial_due(&mut self, now: Now, out: &mut Outbox) {
+        let is_alone = self.by_link.is_empty();
+        let mut dial = |dialling: &mut Dialling, address: &str| {
+            dialling.under_way = true;
+            // A dial that is never answered is tried again; the transport answers within 3 s.
+            dialling.next = Some(now.mono + BACKOFF_MAX);
+            out.push(Output::Dial { address: address.to_string() });
+        };
+        for seed in &mut self.seeds {
+            if is_alone && seed.dialling.next.is_none() {
+                seed.dialling.next = Some(now.mono);
+            }
+            if seed.dialling.next.is_some_and(|due| due <= now.mono) {
+                dial(&mut seed.dialling, &seed.address);
+            }
+        }
+        let is_due = |known: &Known| known.dial_at().is_some_and(|due| due <= now.mono);
+        for known in self.known.values_mut().filter(|known| is_due(known)) {
+            // A peer may listen at several addresses of which only some can be reached from here.
+            let turn = known.dialling.attempts as usize % known.addresses.len();
+            dial(&mut known.dialling, &known.addresses[turn]);
+        }
+    }
+
+    fn send_news(&mut self, now: Now, out: &mut Outbox) {
+        if self.news_due.is_none_or(|due| due > now.mono) {
+            return;
+        }
+        self.news_due = None;
+        let news = std::mem::take(&mut self.news);
+        let records: Vec<PeerRecord> =
+            news.iter().filter_map(|id| self.known.get(id)).map(Known::record).collect();
+        let links: Vec<LinkSlot> = self.by_link.keys().copied().collect();
+        send_records(&links, &records, out);
+    }
+
+    /// When [`Neighbours::wake`] is wanted.
+    pub fn deadline(&self) -> Option<Time> {
+        let dials = self.known.values().filter_map(Known::dial_at);
+        let losses = self.known.values().filter_map(|known| Some(known.away_since? + limits::LINK_TIMEOUT));
+        let seeds = self.seeds.iter().filter_map(|seed| seed.dialling.next);
+        let closing = self.known.values().filter_map(|known| known.close_at).min();
+        let closing = closing.filter(|_| self.has_wanted_link());
+        dials.chain(losses).chain(seeds).chain(self.news_due).chain(closing).min()
+    }
+
+    /// This node and its peers for people.
+    pub fn members(&self) -> Vec<Member> {
+        let mine = Known {
+            admission: self.me.admission.clone(),
+            node: self.me.admission.node(),
+            incarnation: self.me.incarnation,
+            addresses: self.me.addresses.clone(),
+            process: self.me.process,
+            version: self.me.version.clone(),
+            link: None,
+            is_lost: false,
+            away_since: None,
+            heard: Time::ZERO,
+            close_at: None,
+            dialling: Dialling::default(),
+            origin: Arc::new(Origin::new(self.me.short(), self.me.region(), self.me.authority)),
+        };
+        let others = self.known.values().map(|known| {
+            let is_down = known.is_lost || known.away_since.is_some();
+            let status = if known.link.is_some() {
+                "up"
+            } else if is_down {
+                "down"
+            } else {
+                "known"
+            };
+            member(known, status)
+        });
+        std::iter::once(member(&mine, "up")).chain(others).collect()
+    }
+
+    /// Asserts that links and peers agree.
+    pub fn check(&self) {
+        for (link, id) in &self.by_link {
+            assert_eq!(
+                self.known.get(id).and_then(|known| known.link),
+                Some(*link),
+                "a link without its peer"
+            );
+        }
+        assert_eq!(self.linked().count(), self.by_link.len(), "a peer without its link");
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,266 @@
+use super::*;
+use bytes::Bytes;
+
+use crate::id::MeshId;
+use crate::identity::{SecretKey, Signature};
+use crate::wire::message::ControlBody;
+
+fn key(seed: u8) -> SecretKey {
+    SecretKey::from_seed([seed; 32])
+}
+
+fn admission(seed: u8, roles: Roles, region: &str) -> Admission {
+    let admission = Admission {
+        mesh: MeshId(0),
+        key: key(seed).public(),
+        roles,
+        region: region.parse().expect("a name"),
+        name: format!("node-{seed}").parse().expect("a name"),
+        not_before_seconds: 0,
+        not_after_seconds: 1_000_000_000,
+        signature: Signature([0; 64]),
+    };
+    admission.signed_by(&key(200))
+}
+
+fn me(roles: Roles, seeds: &[&str]) -> Neighbours {
+    let me = Identity {
+        mesh: "test".into(),
+        admission: admission(1, roles, "east"),
+        incarnation: 1,
+        addresses: vec!["me:1".to_string()],
+        process: 1,
+        version: String::new(),
+        authority: VerifyKey::new(&key(200).public()).expect("a good key"),
+    };
+    Neighbours::new(me, seeds.iter().map(|seed| seed.to_string()).collect(), 1)
+}
+
+fn at(millis: u64) -> Now {
+    Now { mono: Time::from_millis(millis), wall: Time::from_millis(1_000_000 + millis) }
+}
+
+fn peer(seed: u8, roles: Roles, region: &str) -> Peer {
+    let (admission, version) = (admission(seed, roles, region), String::new());
+    Peer { admission, incarnation: 1, addresses: vec![format!("node-{seed}:1")], process: 1, version }
+}
+
+fn record(seed: u8, roles: Roles, region: &str) -> PeerRecord {
+    let peer = peer(seed, roles, region);
+    PeerRecord {
+        admission: peer.admission.to_bytes(),
+        addresses: peer.addresses,
+        incarnation: 1,
+        process: 1,
+        version: String::new(),
+    }
+}
+
+fn id(seed: u8) -> ShortId {
+    admission(seed, Roles::EDGE, "east").node().short()
+}
+
+/// A seed of a node whose id is on the wanted side of ours.
+fn other(is_smaller: bool) -> u8 {
+    let mine = admission(1, Roles::EDGE, "east").node();
+    let is_right = |seed: &u8| (admission(*seed, Roles::EDGE, "east").node() < mine) == is_smaller;
+    (2..100).find(is_right).expect("of a hundred nodes some are on either side")
+}
+
+fn dials(out: &mut Outbox) -> Vec<String> {
+    let dial = |output| match output {
+        Output::Dial { address } => Some(address),
+        _ => None,
+    };
+    out.drain().filter_map(dial).collect()
+}
+
+fn hear(node: &mut Neighbours, now: Now, records: Vec<PeerRecord>, out: &mut Outbox) {
+    node.hear(now, Peers { records }, out);
+}
+
+#[test]
+fn of_a_pair_the_smaller_dials_and_the_other_waits() {
+    for is_smaller in [false, true] {
+        let (mut node, mut out) = (me(Roles::EDGE, &[]), Outbox::new());
+        let seed = other(is_smaller);
+        hear(&mut node, at(0), vec![record(seed, Roles::EDGE, "east")], &mut out);
+        let wait = if is_smaller { PATIENCE } else { Duration::ZERO };
+        let due = Time::ZERO + wait;
+        assert!(node.deadline().is_some_and(|at| at <= due));
+        let early = at(due.as_millis().saturating_sub(1));
+        node.wake(early, &mut out);
+        assert_eq!(dials(&mut out).len(), usize::from(!is_smaller));
+        // The same after a link was closed: both must not dial at once.
+        node.link_up(at(2000), LinkSlot(1), peer(seed, Roles::EDGE, "east"), &mut out);
+        node.link_down(at(3000), LinkSlot(1), false, &mut out);
+        dials(&mut out);
+        node.wake(at(3100), &mut out);
+        assert_eq!(dials(&mut out).len(), usize::from(!is_smaller));
+        node.wake(at(3100), &mut out);
+        node.wake(at(4600), &mut out);
+        assert_eq!(dials(&mut out).len(), usize::from(is_smaller));
+        node.check();
+    }
+}
+
+#[test]
+fn who_listens_nowhere_is_never_waited_for() {
+    let (mut node, mut out) = (me(Roles::EDGE, &[]), Outbox::new());
+    let seed = other(false);
+    let silent = PeerRecord { addresses: Vec::new(), ..record(seed, Roles::EDGE, "east") };
+    hear(&mut node, at(0), vec![silent], &mut out);
+    node.wake(at(100), &mut out);
+    assert_eq!(node.deadline(), None, "nothing to do for a peer without an address");
+    let later = PeerRecord { incarnation: 2, ..record(seed, Roles::EDGE, "east") };
+    hear(&mut node, at(200), vec![later], &mut out);
+    node.wake(at(200), &mut out);
+    assert_eq!(dials(&mut out), vec![format!("node-{seed}:1")], "and dialled when it has one");
+}
+
+#[test]
+fn addresses_of_a_peer_are_tried_in_turn_with_growing_pauses() {
+    let (mut node, mut out) = (me(Roles::EDGE, &[]), Outbox::new());
+    let both = vec!["left:1".to_string(), "right:1".to_string()];
+    let record = PeerRecord { addresses: both, ..record(other(false), Roles::EDGE, "east") };
+    hear(&mut node, at(0), vec![record], &mut out);
+    let mut tried = Vec::new();
+    let mut pauses = Vec::new();
+    let mut now = at(50);
+    for _ in 0..8 {
+        node.wake(now, &mut out);
+        let address = dials(&mut out).pop().expect("it is due");
+        node.dial_failed(now, &address);
+        tried.push(address);
+        let due = node.deadline().filter(|due| *due > now.mono).expect("it is tried again");
+        pauses.push(due.since(now.mono));
+        now.mono = due;
+    }
+    assert_eq!(tried[..4], ["left:1", "right:1", "left:1", "right:1"]);
+    assert!(pauses.iter().all(|pause| *pause <= BACKOFF_MAX * 13 / 10), "{pauses:?}");
+    assert!(pauses.last() > pauses.first(), "{pauses:?}");
+}
+
+#[test]
+fn only_wanted_links_are_dialled_whatever_fails() {
+    let (mut node, mut out) = (me(Roles::EDGE, &["node-9:1"]), Outbox::new());
+    let far = [record(9, Roles::COORDINATOR, "east"), record(10, Roles::EDGE, "west")];
+    hear(&mut node, at(0), far.to_vec(), &mut out);
+    node.wake(at(0), &mut out);
+    assert_eq!(dials(&mut out), vec!["node-9:1"], "as a seed");
+    node.dial_failed(at(10), "node-9:1");
+    node.wake(at(5000), &mut out);
+    assert_eq!(dials(&mut out), vec!["node-9:1"], "as a seed again, not as a peer too");
+    // It led in, and is closed once there is a link that is wanted.
+    node.link_up(at(5100), LinkSlot(1), peer(9, Roles::COORDINATOR, "east"), &mut out);
+    node.wake(at(9000), &mut out);
+    let closes =
+        |out: &mut Outbox| out.drain().any(|o| matches!(o, Output::HangUp { link: LinkSlot(1), .. }));
+    assert!(!closes(&mut out), "as long as there is no other");
+    node.link_up(at(9000), LinkSlot(2), peer(2, Roles::EDGE, "east"), &mut out);
+    node.wake(at(9000), &mut out);
+    assert!(closes(&mut out));
+    assert!(node.deadline().is_none_or(|due| due > at(9000).mono));
+    node.link_down(at(9010), LinkSlot(1), false, &mut out);
+    node.wake(at(12_000), &mut out);
+    node.wake(at(60_000), &mut out);
+    assert_eq!(dials(&mut out), Vec::<String>::new(), "and not dialled again");
+}
+
+#[test]
+fn a_peer_is_lost_once_after_silence_or_three_seconds() {
+    let (mut node, mut out) = (me(Roles::EDGE, &[]), Outbox::new());
+    let up = node.link_up(at(0), LinkSlot(1), peer(2, Roles::EDGE, "east"), &mut out);
+    assert_eq!(up, vec![Fact::Up(id(2), LinkSlot(1))]);
+    // A link far older than a peer is remembered, and a machine woken right then.
+    let late = 3 * 60 * 60 * 1000;
+    let down = node.link_down(at(late), LinkSlot(1), false, &mut out);
+    assert_eq!(down, vec![Fact::Down(id(2), LinkSlot(1))]);
+    assert_eq!(node.wake(at(late + 2999), &mut out), vec![]);
+    assert_eq!(node.wake(at(late + 3000), &mut out), vec![Fact::Lost(id(2))]);
+    assert_eq!(node.wake(at(late + 9000), &mut out), vec![]);
+    assert!(node.get(id(2)).is_some_and(|known| known.is_lost));
+    let up = node.link_up(at(late + 9000), LinkSlot(2), peer(2, Roles::EDGE, "east"), &mut out);
+    assert_eq!(up, vec![Fact::Up(id(2), LinkSlot(2))]);
+    let down = node.link_down(at(late + 9001), LinkSlot(2), true, &mut out);
+    assert_eq!(down, vec![Fact::Down(id(2), LinkSlot(2)), Fact::Lost(id(2))]);
+    assert_eq!(node.link_down(at(late + 9002), LinkSlot(2), true, &mut out), vec![], "unknown by now");
+}
+
+#[test]
+fn a_second_link_to_a_peer_takes_the_place_of_the_first() {
+    let (mut node, mut out) = (me(Roles::EDGE, &[]), Outbox::new());
+    node.link_up(at(0), LinkSlot(1), peer(2, Roles::EDGE, "east"), &mut out);
+    let facts = node.link_up(at(1), LinkSlot(2), peer(2, Roles::EDGE, "east"), &mut out);
+    assert_eq!(facts, vec![Fact::Down(id(2), LinkSlot(1)), Fact::Up(id(2), LinkSlot(2))]);
+    node.check();
+    // A slot that stands for two peers at once would be a fault of the driver's; the first goes.
+    let facts = node.link_up(at(2), LinkSlot(2), peer(3, Roles::EDGE, "east"), &mut out);
+    assert_eq!(facts, vec![Fact::Down(id(2), LinkSlot(2)), Fact::Up(id(3), LinkSlot(2))]);
+    node.check();
+    assert_eq!(node.linked().count(), 1);
+}
+
+#[test]
+fn peers_out_of_reach_are_remembered_and_dead_neighbours_forgotten() {
+    let (mut node, mut out) = (me(Roles::EDGE, &[]), Outbox::new());
+    hear(&mut node, at(0), vec![record(7, Roles::EDGE, "west")], &mut out);
+    node.link_up(at(0), LinkSlot(1), peer(2, Roles::EDGE, "east"), &mut out);
+    node.link_down(at(1000), LinkSlot(1), true, &mut out);
+    let hours = |count: u64| at(count * 60 * 60 * 1000);
+    node.wake(hours(1), &mut out);
+    assert!(node.get(id(2)).is_some(), "after an hour");
+    node.wake(hours(3), &mut out);
+    assert!(node.get(id(2)).is_none(), "a neighbour that is away for three hours");
+    assert!(node.get(id(7)).is_some(), "a node of another region, whose key is needed for its bundles");
+}
+
+#[test]
+fn news_travel_once_and_in_messages_that_fit_a_frame() {
+    let (mut node, mut out) = (me(Roles::AGGREGATOR, &[]), Outbox::new());
+    node.link_up(at(0), LinkSlot(1), peer(2, Roles::EDGE, "east"), &mut out);
+    node.wake(at(100), &mut out);
+    out.drain();
+    let long = |at: usize| "h".repeat(200 + at);
+    let fat = |seed: u8| PeerRecord {
+        addresses: (0..40).map(long).chain(["x".repeat(50_000)]).collect(),
+        version: "v".repeat(60_000),
+        ..record(seed, Roles::EDGE, "west")
+    };
+    for part in (10..110).collect::<Vec<u8>>().chunks(25) {
+        hear(&mut node, at(200), part.iter().map(|seed| fat(*seed)).collect(), &mut out);
+    }
+    node.wake(at(300), &mut out);
+    let mut told = 0;
+    for output in out.drain() {
+        let Output::Control { body: ControlBody::Peers(peers), .. } = output else { continue };
+        told += peers.records.len();
+        let bytes = ControlBody::Peers(peers).to_frame().len();
+        assert!(bytes <= limits::CONTROL_BYTES_MAX, "{bytes} bytes in a frame");
+    }
+    assert_eq!(told, 100);
+    hear(&mut node, at(400), (10..110).map(fat).collect(), &mut out);
+    node.wake(at(600), &mut out);
+    assert!(!out.drain().any(|output| matches!(output, Output::Control { .. })), "no news in what is known");
+}
+
+#[test]
+fn records_are_believed_only_with_the_authoritys_word() {
+    let (mut node, mut out) = (me(Roles::EDGE, &[]), Outbox::new());
+    let forged = admission(5, Roles::COORDINATOR, "east").signed_by(&key(201));
+    let mut wrong = record(5, Roles::EDGE, "east");
+    wrong.admission = forged.to_bytes();
+    let junk = PeerRecord { admission: Bytes::from_static(b"junk"), ..wrong.clone() };
+    hear(&mut node, at(0), vec![wrong, junk], &mut out);
+    assert_eq!(node.iter().count(), 0);
+    // The same over a link, though the transport should have noticed.
+    let peer = Peer { admission: forged, ..peer(5, Roles::EDGE, "east") };
+    assert_eq!(node.link_up(at(0), LinkSlot(1), peer, &mut out), vec![]);
+    assert!(out.drain().any(|output| matches!(output, Output::HangUp { .. })));
+    node.check();
+    // A node of the mesh comes back with another role: the newest word counts.
+    hear(&mut node, at(0), vec![record(6, Roles::EDGE, "east")], &mut out);
+    let promoted = PeerRecord { incarnation: 2, ..record(6, Roles::AGGREGATOR, "east") };
+    hear(&mut node, at(1), vec![promoted], &mut out);
+    assert_eq!(node.get(id(6)).map(Known::roles), Some(Roles::AGGREGATOR));
+}

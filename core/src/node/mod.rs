@@ -1,0 +1,7 @@
+//! What every role is put together from: the place where core's components meet.
+//!
+//! Components of core do not import one another; what one learns and another needs is carried here.
+
+pub mod overview;
+pub mod routes;
+pub mod updates;

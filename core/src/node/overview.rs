@@ -1,0 +1,70 @@
+//! Figures for people: what aggregators and coordinators answer to an overview.
+
+use crate::hot::counters::{Snapshot, Stage};
+use crate::membership::Neighbours;
+use crate::summary::{Counter, DistributionId, Figure, Global, Tally};
+use crate::time::Now;
+use crate::wire::request::{self, Overview, RegionView};
+
+/// The mesh as `global` and `neighbours` show it.
+pub fn overview(now: Now, global: &Global, neighbours: &Neighbours, update_index: u64) -> Overview {
+    let members = neighbours.members();
+    let name_of = |region| {
+        let known = neighbours.iter().find(|(_, known)| known.region() == region);
+        known.map(|(_, known)| known.admission.region.to_string())
+    };
+    let me = &neighbours.me().admission;
+    let regions = global.figure().regions.into_iter().map(|(region, chosen)| {
+        let own = (me.region_id() == region).then(|| me.region.to_string());
+        let name = own.or_else(|| name_of(region)).unwrap_or_else(|| region.to_string());
+        let aggregators = neighbours.linked().filter(|(_, _, known)| {
+            known.region() == region && known.roles().has(crate::identity::Roles::AGGREGATOR)
+        });
+        let mut view = region_view(name, &chosen.figure);
+        view.aggregators = u32::try_from(aggregators.count()).unwrap_or(u32::MAX);
+        view.age_ms = now.wall.since(chosen.as_of).as_millis().try_into().unwrap_or(u64::MAX);
+        view
+    });
+    Overview {
+        mesh: neighbours.me().mesh.clone(),
+        node: members.first().cloned(),
+        regions: regions.collect(),
+        members,
+        as_of_ms: now.wall.as_millis(),
+        update_index,
+        ..Overview::default()
+    }
+}
+
+/// The hot path's numbers: counters by name, and histogram counts as `stage.NAME.BUCKET`.
+pub fn counters(snapshot: &Snapshot) -> Vec<request::Counter> {
+    let plain = snapshot.counters.iter().map(|(name, value)| ((*name).to_string(), *value));
+    let names = Stage::ALL.iter().map(|stage| stage.name()).chain(["total"]);
+    let buckets = names.zip(&snapshot.stages).flat_map(|(name, counts)| {
+        let filled = counts.iter().enumerate().filter(|(_, count)| **count > 0);
+        filled.map(move |(bucket, count)| (format!("stage.{name}.{bucket}"), *count))
+    });
+    plain.chain(buckets).map(|(name, value)| request::Counter { name, value }).collect()
+}
+
+fn region_view(name: String, figure: &Figure) -> RegionView {
+    let named = |name: &str, value: u64| request::Counter { name: name.to_string(), value };
+    let list = |tally: &Tally| tally.iter().map(|(name, value)| named(name, value)).collect();
+    let totals =
+        Counter::ALL.iter().map(|counter| named(&format!("{counter:?}"), figure.parts.totals.get(*counter)));
+    let delivery = figure.parts.distributions.get(&DistributionId::DELIVERY_MICROS);
+    let quantiles = [("delivery_us.p50", 0.5), ("delivery_us.p99", 0.99)];
+    let quantiles =
+        quantiles.iter().filter_map(|(name, q)| Some(named(name, delivery?.quantile(*q)? as u64)));
+    RegionView {
+        name,
+        edges: u32::try_from(figure.cut.edges.len()).unwrap_or(u32::MAX),
+        agents: figure.agents(),
+        states: list(&figure.parts.counts.states),
+        tags: list(&figure.parts.counts.tags),
+        distinct: figure.parts.distinct.estimate(),
+        totals: totals.collect(),
+        quantiles: quantiles.collect(),
+        ..RegionView::default()
+    }
+}

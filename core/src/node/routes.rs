@@ -1,0 +1,271 @@
+//! From what peers declared to the view by which the hot path routes.
+//!
+//! Collects changes and publishes a new [`View`] at most every [`limits::VIEW_INTERVAL`]. What must
+//! come after a view (sending again, confirmations) is kept here until it is published.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::hash::HashMap;
+use crate::hot::view::View;
+use crate::id::{RegionId, ShortId};
+use crate::interest::exchange::{Change, Wishes};
+use crate::interest::{Pattern, Trie};
+use crate::limits;
+use crate::machine::{Destination, Outbox, Output};
+use crate::membership::Neighbours;
+use crate::time::{Now, Time};
+use crate::wire::message::Interest;
+
+/// Regions of which a node knows the way; what is declared for further ones is ignored.
+const REGIONS_MAX: usize = 1024;
+
+/// Interest of agents here and of peers, and the ways to other regions.
+#[derive(Debug)]
+pub struct Routes {
+    local: Trie<u64>,
+    remote: Trie<u32>,
+    destinations: Vec<Destination>,
+    wishes: BTreeMap<(ShortId, RegionId), Wishes>,
+    ways: BTreeMap<RegionId, BTreeSet<ShortId>>,
+    /// Ways that may be taken: the peer has said over its present link what the region wants, so it
+    /// is not one that has just started and would take everything for unwanted.
+    open: BTreeSet<(RegionId, ShortId)>,
+    opened: BTreeSet<RegionId>,
+    resend: BTreeSet<Destination>,
+    forget: BTreeSet<Destination>,
+    last: View,
+    due: Option<Time>,
+    next: Time,
+}
+
+impl Routes {
+    /// Nothing wanted, nobody known; `seed` keys the tries.
+    pub fn new(seed: u64) -> Routes {
+        Routes {
+            local: Trie::new(seed),
+            remote: Trie::new(seed),
+            destinations: Vec::new(),
+            wishes: BTreeMap::new(),
+            ways: BTreeMap::new(),
+            open: BTreeSet::new(),
+            opened: BTreeSet::new(),
+            resend: BTreeSet::new(),
+            forget: BTreeSet::new(),
+            last: View::empty(seed),
+            due: None,
+            next: Time::ZERO,
+        }
+    }
+
+    /// A new view is wanted.
+    pub fn touch(&mut self, now: Now) {
+        self.due.get_or_insert(self.next.max(now.mono));
+    }
+
+    /// A subscription of an agent here.
+    pub fn subscribe(&mut self, now: Now, pattern: &Pattern, subscription: u64) {
+        self.local.insert(pattern, subscription);
+        self.touch(now);
+    }
+
+    /// A subscription ended.
+    pub fn unsubscribe(&mut self, now: Now, pattern: &Pattern, subscription: u64) {
+        self.local.remove(pattern, subscription);
+        self.touch(now);
+    }
+
+    /// What `peer` wants for itself (region 0) or says that `region` wants.
+    pub fn declare(&mut self, now: Now, peer: ShortId, interest: &Interest) -> Change {
+        let region = RegionId(interest.region);
+        if interest.gone {
+            let change = self.withdraw(peer, region);
+            self.touch(now);
+            return change;
+        }
+        if region != RegionId(0) && !self.ways.contains_key(&region) && self.ways.len() >= REGIONS_MAX {
+            return Change::default();
+        }
+        let change = self.wishes.entry((peer, region)).or_default().apply(interest);
+        let to = match region {
+            RegionId(0) => Destination::Node(peer),
+            region => {
+                self.ways.entry(region).or_default().insert(peer);
+                if !interest.more && self.open.insert((region, peer)) {
+                    self.opened.insert(region);
+                    self.resend.insert(Destination::Region(region));
+                }
+                Destination::Region(region)
+            }
+        };
+        self.forget.remove(&to);
+        let slot = self.slot_of(to);
+        for pattern in &change.added {
+            self.remote.insert(pattern, slot);
+        }
+        self.drop_unwanted(&change.removed, region, peer, slot);
+        self.touch(now);
+        change
+    }
+
+    /// Takes patterns out of the trie unless another peer still declares them for the region.
+    fn drop_unwanted(&mut self, removed: &[Pattern], region: RegionId, peer: ShortId, slot: u32) {
+        for pattern in removed {
+            let others = self.wishes.iter().filter(|((other, of), _)| *of == region && *other != peer);
+            let is_wanted =
+                region != RegionId(0) && others.into_iter().any(|(_, wishes)| wishes.has(pattern));
+            if !is_wanted {
+                self.remote.remove(pattern, slot);
+            }
+        }
+    }
+
+    fn withdraw(&mut self, peer: ShortId, region: RegionId) -> Change {
+        let leads = self.ways.get(&region).is_some_and(|peers| peers.contains(&peer));
+        if !leads && !self.wishes.contains_key(&(peer, region)) {
+            return Change::default();
+        }
+        let removed: Vec<Pattern> = self
+            .wishes
+            .remove(&(peer, region))
+            .map(|wishes| wishes.patterns().cloned().collect())
+            .unwrap_or_default();
+        let to = match region {
+            RegionId(0) => Destination::Node(peer),
+            region => Destination::Region(region),
+        };
+        let slot = self.slot_of(to);
+        self.drop_unwanted(&removed, region, peer, slot);
+        self.open.remove(&(region, peer));
+        let is_cut_off = match self.ways.get_mut(&region) {
+            Some(ways) => {
+                ways.remove(&peer);
+                ways.is_empty()
+            }
+            None => region == RegionId(0),
+        };
+        if is_cut_off {
+            self.ways.remove(&region);
+            self.resend.remove(&to);
+            self.forget.insert(to);
+        } else {
+            self.resend.insert(to);
+        }
+        Change { added: Vec::new(), removed }
+    }
+
+    /// Regions to which a way opened since the last call.
+    pub fn take_opened(&mut self) -> BTreeSet<RegionId> {
+        std::mem::take(&mut self.opened)
+    }
+
+    /// A peer leads to a region directly (between aggregators), once it declares for it.
+    pub fn add_way(&mut self, now: Now, region: RegionId, peer: ShortId) {
+        self.ways.entry(region).or_default().insert(peer);
+        self.touch(now);
+    }
+
+    /// Whether some peer leads to `region`.
+    pub fn has_way(&self, region: RegionId) -> bool {
+        self.ways.contains_key(&region)
+    }
+
+    /// Regions with a way.
+    pub fn regions(&self) -> impl Iterator<Item = RegionId> {
+        self.ways.keys().copied()
+    }
+
+    /// A peer's link is up: what is owed to it goes out again.
+    pub fn peer_up(&mut self, now: Now, peer: ShortId) {
+        self.open.retain(|(_, of)| *of != peer);
+        self.resend.insert(Destination::Node(peer));
+        self.resend_by(peer);
+        self.touch(now);
+    }
+
+    /// A peer's link is down: others may lead where it led.
+    pub fn peer_down(&mut self, now: Now, peer: ShortId) {
+        self.open.retain(|(_, of)| *of != peer);
+        self.resend_by(peer);
+        self.touch(now);
+    }
+
+    fn resend_by(&mut self, peer: ShortId) {
+        let led = self.ways.iter().filter(|(_, peers)| peers.contains(&peer));
+        self.resend.extend(led.map(|(region, _)| Destination::Region(*region)));
+    }
+
+    /// What is owed to a region goes out again.
+    pub fn reroute(&mut self, now: Now, region: RegionId) {
+        self.resend.insert(Destination::Region(region));
+        self.touch(now);
+    }
+
+    /// A peer is lost: what it wanted and where it led. Returns what it had declared, by region.
+    pub fn peer_lost(&mut self, now: Now, peer: ShortId) -> Vec<(RegionId, Change)> {
+        let declared: Vec<RegionId> =
+            self.wishes.keys().filter(|(of, _)| *of == peer).map(|(_, region)| *region).collect();
+        let mut changes: Vec<_> =
+            declared.into_iter().map(|region| (region, self.withdraw(peer, region))).collect();
+        let led: Vec<RegionId> =
+            self.ways.iter().filter(|(_, peers)| peers.contains(&peer)).map(|(region, _)| *region).collect();
+        changes.extend(led.into_iter().map(|region| (region, self.withdraw(peer, region))));
+        self.forget.insert(Destination::Node(peer));
+        self.touch(now);
+        changes
+    }
+
+    fn slot_of(&mut self, to: Destination) -> u32 {
+        let slot = self.destinations.iter().position(|known| *known == to).unwrap_or_else(|| {
+            self.destinations.push(to);
+            self.destinations.len() - 1
+        });
+        u32::try_from(slot).expect("destinations are bounded by peers and regions")
+    }
+
+    /// Publishes a view if it is time, then what must come after it. Returns whether it did.
+    pub fn flush(&mut self, now: Now, neighbours: &mut Neighbours, out: &mut Outbox) -> bool {
+        if neighbours.take_changed() {
+            let (origins, links, peers) = neighbours.tables();
+            self.last.origins = Arc::new(origins);
+            self.last.links = Arc::new(links);
+            self.last.peers = Arc::new(peers);
+            self.touch(now);
+            self.due = Some(now.mono);
+        }
+        if self.due.is_none_or(|due| due > now.mono) {
+            return false;
+        }
+        self.due = None;
+        self.next = now.mono + limits::VIEW_INTERVAL;
+        self.last.local = self.local.clone();
+        self.last.remote = self.remote.clone();
+        self.last.destinations = Arc::new(self.destinations.clone());
+        let mut ways: HashMap<RegionId, Vec<ShortId>> = HashMap::default();
+        for (region, peer) in &self.open {
+            ways.entry(*region).or_default().push(*peer);
+        }
+        self.last.ways = Arc::new(ways);
+        out.push(Output::View(Box::new(self.last.clone())));
+        for to in std::mem::take(&mut self.forget) {
+            out.push(Output::Forget(to));
+        }
+        for to in std::mem::take(&mut self.resend) {
+            out.push(Output::Resend(to));
+        }
+        true
+    }
+
+    /// The earliest time of the next view.
+    pub fn earliest(&self) -> Time {
+        self.next
+    }
+
+    /// When [`Routes::flush`] is wanted.
+    pub fn deadline(&self) -> Option<Time> {
+        self.due
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,296 @@
+//! Control messages: rare, so written as protobuf, whose unknown fields are skipped; that is what
+//! lets neighbouring versions talk (docs/protocol.md#control-messages).
+//!
+//! Ids of 8 bytes travel as `fixed64`; ids of agents as `bytes` of 16.
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use super::codec::DecodeError;
+use super::frame::{FrameType, frame};
+
+/// First frame of a connection, both ways.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Hello {
+    /// Lowest protocol version spoken.
+    #[prost(uint32, tag = "1")]
+    pub version_low: u32,
+    /// Highest protocol version spoken.
+    #[prost(uint32, tag = "2")]
+    pub version_high: u32,
+    /// Feature bits.
+    #[prost(uint64, tag = "3")]
+    pub features: u64,
+    /// The sender, if it is a node.
+    #[prost(message, optional, tag = "4")]
+    pub node: Option<PeerRecord>,
+}
+
+/// What nodes tell one another of a node.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct PeerRecord {
+    /// Encoded admission: key, roles, region, name, signed by the mesh's authority.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub admission: Bytes,
+    /// Socket addresses at which it listens; empty for a silent peer.
+    #[prost(string, repeated, tag = "2")]
+    pub addresses: Vec<String>,
+    /// Its incarnation.
+    #[prost(fixed64, tag = "3")]
+    pub incarnation: u64,
+    /// Process id on its machine, for people.
+    #[prost(uint32, tag = "4")]
+    pub process: u32,
+    /// Version of its software.
+    #[prost(string, tag = "5")]
+    pub version: String,
+}
+
+/// A message between two nodes.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Control {
+    /// Exactly one body; none when it is newer than this version.
+    #[prost(oneof = "ControlBody", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14")]
+    pub body: Option<ControlBody>,
+}
+
+/// What a [`Control`] may be.
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub enum ControlBody {
+    /// Nodes that the sender knows.
+    #[prost(message, tag = "1")]
+    Peers(Peers),
+    /// What the sender, or its region, wants.
+    #[prost(message, tag = "2")]
+    Interest(Interest),
+    /// A declared interest is in force at the sender and behind it.
+    #[prost(message, tag = "3")]
+    InterestConfirmed(InterestConfirmed),
+    /// Agents of an edge.
+    #[prost(message, tag = "4")]
+    Directory(Directory),
+    /// Where is an agent?
+    #[prost(message, tag = "5")]
+    Locate(Locate),
+    /// The answer to [`Locate`].
+    #[prost(message, tag = "6")]
+    Located(Located),
+    /// An agent has a newer home.
+    #[prost(message, tag = "7")]
+    Superseded(Superseded),
+    /// Changed parts of an edge's summary (encoding of `summary::SummaryUpdate`).
+    #[prost(bytes = "bytes", tag = "8")]
+    Summary(Bytes),
+    /// A region's figure (encoding of `summary::Figure`).
+    #[prost(bytes = "bytes", tag = "9")]
+    Figure(Bytes),
+    /// A system update.
+    #[prost(message, tag = "10")]
+    Update(Update),
+    /// How far the sender has applied system updates.
+    #[prost(message, tag = "11")]
+    UpdateApplied(UpdateApplied),
+    /// The sender's way to a region changed: send again what is unacknowledged there.
+    #[prost(message, tag = "12")]
+    Reroute(Reroute),
+    /// A directed section came to an edge that does not host its agent.
+    #[prost(message, tag = "13")]
+    NotHere(NotHere),
+    /// The sender stops by intention.
+    #[prost(message, tag = "14")]
+    Leaving(Leaving),
+}
+
+/// Nodes known to the sender.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Peers {
+    /// At most 256 a message.
+    #[prost(message, repeated, tag = "1")]
+    pub records: Vec<PeerRecord>,
+}
+
+/// A change of declared interest.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Interest {
+    /// The region that wants it; 0 when the sending edge itself does.
+    #[prost(fixed64, tag = "1")]
+    pub region: u64,
+    /// Grows with each change; a change applies to the one before it.
+    #[prost(uint64, tag = "2")]
+    pub version: u64,
+    /// Whether earlier declarations are void.
+    #[prost(bool, tag = "3")]
+    pub whole: bool,
+    /// New patterns.
+    #[prost(string, repeated, tag = "4")]
+    pub added: Vec<String>,
+    /// Patterns no longer wanted.
+    #[prost(string, repeated, tag = "5")]
+    pub removed: Vec<String>,
+    /// Whether more messages of this version follow; the last one is confirmed.
+    #[prost(bool, tag = "6")]
+    pub more: bool,
+    /// The sender no longer leads to this region (and the lists are empty).
+    #[prost(bool, tag = "7")]
+    pub gone: bool,
+}
+
+/// The answer to [`Interest`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct InterestConfirmed {
+    /// As in the declaration.
+    #[prost(fixed64, tag = "1")]
+    pub region: u64,
+    /// Every version up to this one is in force.
+    #[prost(uint64, tag = "2")]
+    pub version: u64,
+}
+
+/// Agents that came to or left an edge: 24 bytes each, id (16) and session (8, little-endian).
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Directory {
+    /// Whether everything said before is void.
+    #[prost(bool, tag = "1")]
+    pub whole: bool,
+    /// Agents hosted now.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub attached: Bytes,
+    /// Agents gone.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub detached: Bytes,
+}
+
+/// A question for an agent's home.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Locate {
+    /// The agent's id.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub agent: Bytes,
+    /// Whether another region's aggregator asks: answer from the own directory only.
+    #[prost(bool, tag = "2")]
+    pub from_region: bool,
+}
+
+/// An agent's home.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Located {
+    /// The agent's id.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub agent: Bytes,
+    /// The region; 0 when unknown.
+    #[prost(fixed64, tag = "2")]
+    pub region: u64,
+    /// The edge; 0 when unknown.
+    #[prost(fixed64, tag = "3")]
+    pub edge: u64,
+    /// The session number there.
+    #[prost(uint64, tag = "4")]
+    pub session: u64,
+}
+
+/// An agent attached elsewhere with a higher session number.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Superseded {
+    /// The agent's id.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub agent: Bytes,
+    /// The newest session.
+    #[prost(uint64, tag = "2")]
+    pub session: u64,
+}
+
+/// A system update as the coordinators decided it.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Update {
+    /// Place in the log, from 1, without gaps.
+    #[prost(uint64, tag = "1")]
+    pub index: u64,
+    /// Wall-clock milliseconds at which it was decided.
+    #[prost(uint64, tag = "2")]
+    pub decided_ms: u64,
+    /// What was decided.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub payload: Bytes,
+    /// The coordinator that signed.
+    #[prost(fixed64, tag = "4")]
+    pub signer: u64,
+    /// Signature over index, time and payload.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub signature: Bytes,
+}
+
+/// Progress of system updates behind a node.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct UpdateApplied {
+    /// The newest update that every agent here acknowledged.
+    #[prost(uint64, tag = "1")]
+    pub index: u64,
+}
+
+/// A changed way.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Reroute {
+    /// The region.
+    #[prost(fixed64, tag = "1")]
+    pub region: u64,
+}
+
+/// A directed section that found nobody.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct NotHere {
+    /// Who sealed the bundle.
+    #[prost(fixed64, tag = "1")]
+    pub origin: u64,
+    /// The origin's incarnation.
+    #[prost(fixed64, tag = "2")]
+    pub incarnation: u64,
+    /// The class's number.
+    #[prost(uint32, tag = "3")]
+    pub class: u32,
+    /// The bundle's sequence.
+    #[prost(uint64, tag = "4")]
+    pub sequence: u64,
+    /// Index of the section.
+    #[prost(uint32, tag = "5")]
+    pub section: u32,
+}
+
+/// Nothing to say but the type.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Leaving {}
+
+impl ControlBody {
+    /// The whole frame.
+    pub fn to_frame(self) -> Bytes {
+        frame(FrameType::Control, &Control { body: Some(self) }.encode_to_vec())
+    }
+
+    /// Reads the body of a frame; `None` for a message newer than this version.
+    pub fn decode(body: Bytes) -> Result<Option<ControlBody>, DecodeError> {
+        Control::decode(body).map(|control| control.body).map_err(|_| DecodeError::Invalid("control message"))
+    }
+}
+
+impl Hello {
+    /// The whole frame.
+    pub fn to_frame(&self) -> Bytes {
+        frame(FrameType::Hello, &self.encode_to_vec())
+    }
+
+    /// Reads the body of a frame.
+    pub fn decode_body(body: Bytes) -> Result<Hello, DecodeError> {
+        Hello::decode(body).map_err(|_| DecodeError::Invalid("hello"))
+    }
+}
+
+/// The bytes of an update that its signature covers: index, time, payload.
+pub fn update_message(update: &Update) -> Vec<u8> {
+    let mut message = Vec::with_capacity(16 + update.payload.len());
+    message.extend_from_slice(&update.index.to_le_bytes());
+    message.extend_from_slice(&update.decided_ms.to_le_bytes());
+    message.extend_from_slice(&update.payload);
+    message
+}
+
+#[cfg(test)]
+mod tests;

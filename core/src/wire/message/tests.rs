@@ -1,0 +1,141 @@
+use super::*;
+use crate::id::hex;
+use crate::wire::frame::FRAME_HEADER_BYTES;
+use proptest::prelude::*;
+
+fn text(text: &'static str) -> Bytes {
+    Bytes::from_static(text.as_bytes())
+}
+
+fn record() -> PeerRecord {
+    PeerRecord {
+        admission: text("a"),
+        addresses: vec!["h:1".into()],
+        incarnation: 2,
+        process: 3,
+        version: "v".into(),
+    }
+}
+
+/// One of each, in the order of their tags, with its frame in hexadecimal.
+fn goldens() -> Vec<(ControlBody, &'static str)> {
+    let agent = || Bytes::from_static(&[0xAA; 16]);
+    let interest = Interest {
+        region: 1,
+        version: 2,
+        whole: true,
+        added: vec!["a.*".into()],
+        removed: vec!["b".into()],
+        more: true,
+        gone: true,
+    };
+    vec![
+        (
+            ControlBody::Peers(Peers { records: vec![record()] }),
+            "1a00000020000a180a160a01611203683a3119020000000000000020032a0176",
+        ),
+        (
+            ControlBody::Interest(interest),
+            "1b00000020001219090100000000000000100218012203612e2a2a016230013801",
+        ),
+        (
+            ControlBody::InterestConfirmed(InterestConfirmed { region: 1, version: 2 }),
+            "0d00000020001a0b0901000000000000001002",
+        ),
+        (
+            ControlBody::Directory(Directory { whole: true, attached: text("in"), detached: text("out") }),
+            "0d0000002000220b08011202696e1a036f7574",
+        ),
+        (
+            ControlBody::Locate(Locate { agent: agent(), from_region: true }),
+            "1600000020002a140a10aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa1001",
+        ),
+        (
+            ControlBody::Located(Located { agent: agent(), region: 1, edge: 2, session: 3 }),
+            "28000000200032260a10aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa1101000000000000001902000000000000002003",
+        ),
+        (
+            ControlBody::Superseded(Superseded { agent: agent(), session: 3 }),
+            "1600000020003a140a10aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa1003",
+        ),
+        (ControlBody::Summary(text("s")), "030000002000420173"),
+        (ControlBody::Figure(text("f")), "0300000020004a0166"),
+        (
+            ControlBody::Update(Update {
+                index: 1,
+                decided_ms: 2,
+                payload: text("p"),
+                signer: 3,
+                signature: text("s"),
+            }),
+            "1500000020005213080110021a01702103000000000000002a0173",
+        ),
+        (ControlBody::UpdateApplied(UpdateApplied { index: 1 }), "0400000020005a020801"),
+        (ControlBody::Reroute(Reroute { region: 1 }), "0b00000020006209090100000000000000"),
+        (
+            ControlBody::NotHere(NotHere { origin: 1, incarnation: 2, class: 3, sequence: 4, section: 5 }),
+            "1a00000020006a18090100000000000000110200000000000000180320042805",
+        ),
+        (ControlBody::Leaving(Leaving {}), "0200000020007200"),
+    ]
+}
+
+#[test]
+fn golden_control_messages() {
+    for (body, expected) in goldens() {
+        let frame = body.clone().to_frame();
+        assert_eq!(hex(&frame), expected, "{body:?}");
+        assert_eq!(ControlBody::decode(frame.slice(FRAME_HEADER_BYTES..)), Ok(Some(body)));
+    }
+}
+
+#[test]
+fn golden_hello() {
+    let hello = Hello { version_low: 1, version_high: 2, features: 3, node: Some(record()) };
+    let frame = hello.to_frame();
+    assert_eq!(hex(&frame), "1e000000010008011002180322160a01611203683a3119020000000000000020032a0176");
+    assert_eq!(Hello::decode_body(frame.slice(FRAME_HEADER_BYTES..)), Ok(hello));
+}
+
+#[test]
+fn what_is_newer_than_this_version_is_skipped() {
+    // Field 99, two bytes: no body that we know.
+    assert_eq!(ControlBody::decode(Bytes::from_static(&[0x9A, 0x06, 2, 1, 1])), Ok(None));
+    let mut known = ControlBody::Reroute(Reroute { region: 1 }).to_frame()[FRAME_HEADER_BYTES..].to_vec();
+    known.extend_from_slice(&[0x9A, 0x06, 2, 1, 1]);
+    let expected = ControlBody::Reroute(Reroute { region: 1 });
+    assert_eq!(ControlBody::decode(known.into()), Ok(Some(expected)));
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_harmless(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        let bytes = Bytes::from(bytes);
+        let _ignored = ControlBody::decode(bytes.clone());
+        let _ignored = Hello::decode_body(bytes);
+    }
+
+    #[test]
+    fn damaged_messages_are_harmless(at in any::<prop::sample::Index>(), value in any::<u8>()) {
+        for (body, _) in goldens() {
+            let mut bytes = body.to_frame()[FRAME_HEADER_BYTES..].to_vec();
+            let place = at.index(bytes.len());
+            bytes[place] = value;
+            let _ignored = ControlBody::decode(bytes.into());
+        }
+    }
+
+    #[test]
+    fn interest_round_trips(
+        numbers in any::<(u64, u64, bool)>(),
+        added in prop::collection::vec("\\PC{0,20}", 0..10),
+        removed in prop::collection::vec("\\PC{0,20}", 0..10),
+    ) {
+        let (region, version, whole) = numbers;
+        let mut interest = Interest { region, version, added, removed, ..Interest::default() };
+        interest.whole = whole;
+        let body = ControlBody::Interest(interest);
+        let frame = body.clone().to_frame();
+        prop_assert_eq!(ControlBody::decode(frame.slice(FRAME_HEADER_BYTES..)), Ok(Some(body)));
+    }
+}
