@@ -1,0 +1,187 @@
+//! Interest between regions.
+//!
+//! What this region's edges want is declared to every other region's aggregators; what another
+//! region's aggregators say that it wants is declared to this region's edges. A declaration is
+//! confirmed to whom it came from once everyone it was passed on to has confirmed it, so a
+//! confirmation at the subscriber's edge means that all publishers' edges know.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use starling_core::id::RegionId;
+use starling_core::interest::exchange::{Change, Offer};
+use starling_core::machine::{LinkSlot, Outbox};
+use starling_core::wire::message::{ControlBody, Interest, InterestConfirmed};
+
+#[derive(Debug)]
+struct Waiting {
+    link: LinkSlot,
+    /// As the declaration said it: 0 is an edge's own.
+    region: RegionId,
+    version: u64,
+    /// Version of our own offer that has it; `None` until the next flush.
+    behind: Option<u64>,
+}
+
+/// Declarations under way.
+#[derive(Debug)]
+pub struct Carrying {
+    /// What this region wants, to other regions' aggregators.
+    own: Offer,
+    /// What each other region wants, to this region's edges.
+    others: BTreeMap<RegionId, Offer>,
+    edges: Vec<LinkSlot>,
+    /// Edges that have not declared yet over this link.
+    undeclared: BTreeSet<LinkSlot>,
+    /// Other regions' aggregators that are told nothing before this one is ready: it would be taken
+    /// for a way, and would take everything for unwanted.
+    held_back: Option<Vec<LinkSlot>>,
+    waiting: Vec<Waiting>,
+}
+
+impl Carrying {
+    /// For the aggregator of `region`.
+    pub fn new(region: RegionId) -> Carrying {
+        Carrying {
+            own: Offer::new(region),
+            others: BTreeMap::new(),
+            edges: Vec::new(),
+            undeclared: BTreeSet::new(),
+            held_back: Some(Vec::new()),
+            waiting: Vec::new(),
+        }
+    }
+
+    /// Whether every edge that is linked has declared.
+    pub fn has_heard(&self) -> bool {
+        self.undeclared.is_empty()
+    }
+
+    /// Whether other regions may be told what this one wants.
+    pub fn is_ready(&self) -> bool {
+        self.held_back.is_none()
+    }
+
+    /// From now on other regions are told.
+    pub fn set_ready(&mut self, out: &mut Outbox) {
+        for link in self.held_back.take().into_iter().flatten() {
+            self.own.add_peer(link, out);
+        }
+    }
+
+    /// An edge of this region is linked.
+    pub fn add_edge(&mut self, link: LinkSlot, out: &mut Outbox) {
+        self.edges.push(link);
+        self.undeclared.insert(link);
+        for offer in self.others.values_mut() {
+            offer.add_peer(link, out);
+        }
+        if self.others.is_empty() {
+            // The edge waits for a first word before it takes agents.
+            let nothing = Interest { region: 0, version: 0, whole: true, ..Interest::default() };
+            out.send(link, ControlBody::Interest(nothing));
+        }
+    }
+
+    /// An aggregator of another region is linked.
+    pub fn add_aggregator(&mut self, link: LinkSlot, out: &mut Outbox) {
+        match &mut self.held_back {
+            Some(held_back) => held_back.push(link),
+            None => self.own.add_peer(link, out),
+        }
+    }
+
+    /// An aggregator of another region declares for it; this region's edges hear of it.
+    pub fn add_region(&mut self, region: RegionId, out: &mut Outbox) {
+        if !self.others.contains_key(&region) {
+            let mut offer = Offer::new(region);
+            self.edges.iter().for_each(|edge| offer.add_peer(*edge, out));
+            self.others.insert(region, offer);
+        }
+    }
+
+    /// No aggregator of a region is left.
+    pub fn remove_region(&mut self, region: RegionId, out: &mut Outbox) {
+        if self.others.remove(&region).is_none() {
+            return;
+        }
+        for edge in &self.edges {
+            let gone = Interest { region: region.0, gone: true, ..Interest::default() };
+            out.send(*edge, ControlBody::Interest(gone));
+        }
+        self.waiting.retain(|waiting| waiting.region != region);
+    }
+
+    /// A link is gone.
+    pub fn remove_peer(&mut self, link: LinkSlot) {
+        self.own.remove_peer(link);
+        self.others.values_mut().for_each(|offer| offer.remove_peer(link));
+        self.edges.retain(|edge| *edge != link);
+        self.undeclared.remove(&link);
+        self.held_back.iter_mut().for_each(|held_back| held_back.retain(|held| *held != link));
+        self.waiting.retain(|waiting| waiting.link != link);
+    }
+
+    /// What a peer declared changed: an edge's own (0) or a region's.
+    pub fn change(&mut self, region: RegionId, change: &Change) {
+        let offer = match region {
+            RegionId(0) => &mut self.own,
+            region => match self.others.get_mut(&region) {
+                Some(offer) => offer,
+                None => return,
+            },
+        };
+        change.removed.iter().for_each(|pattern| offer.remove(pattern));
+        // Refused are system patterns above the limit, which then stay inside the region.
+        change.added.iter().for_each(|pattern| {
+            offer.add(pattern);
+        });
+    }
+
+    /// A declaration is to be confirmed once it is in force behind us.
+    pub fn confirm_later(&mut self, link: LinkSlot, region: RegionId, version: u64) {
+        self.waiting.push(Waiting { link, region, version, behind: None });
+    }
+
+    /// Someone we declared to confirmed.
+    pub fn confirmed(&mut self, link: LinkSlot, region: RegionId, version: u64) {
+        match self.others.get_mut(&region) {
+            Some(offer) => offer.confirm(link, version),
+            None => self.own.confirm(link, version),
+        }
+    }
+
+    /// Declares what changed; called right after a view was published.
+    pub fn flush(&mut self, out: &mut Outbox) {
+        let own = self.own.flush(out);
+        let others: BTreeMap<RegionId, u64> =
+            self.others.iter_mut().map(|(region, offer)| (*region, offer.flush(out))).collect();
+        for waiting in self.waiting.iter_mut().filter(|waiting| waiting.behind.is_none()) {
+            self.undeclared.remove(&waiting.link);
+            waiting.behind = match waiting.region {
+                RegionId(0) => Some(own),
+                region => Some(others.get(&region).copied().unwrap_or(0)),
+            };
+        }
+    }
+
+    /// Confirms what is in force behind us.
+    pub fn send_confirmations(&mut self, out: &mut Outbox) {
+        let (own, others) = (&self.own, &self.others);
+        let is_holding = self.held_back.as_ref().is_some_and(|held_back| !held_back.is_empty());
+        self.waiting.retain(|waiting| {
+            let in_force = match waiting.region {
+                // Who is held back does not know, and will be told soon.
+                RegionId(0) if is_holding => return true,
+                RegionId(0) => own.in_force(),
+                region => others.get(&region).map_or(u64::MAX, Offer::in_force),
+            };
+            let is_done = waiting.behind.is_some_and(|behind| behind <= in_force);
+            if is_done {
+                let (region, version) = (waiting.region.0, waiting.version);
+                let confirmed = InterestConfirmed { region, version };
+                out.send(waiting.link, ControlBody::InterestConfirmed(confirmed));
+            }
+            !is_done
+        });
+    }
+}

@@ -1,0 +1,405 @@
+//! The aggregator: a pure machine that folds its edges' summaries into the region's figure, keeps
+//! the region's directory, and tells other regions what this one wants.
+//!
+//! A region has two or more, all active. They do not agree with one another about anything: each
+//! has all of it from the edges, so losing one loses nothing.
+//!
+//! Start at [`Aggregator`]; [`directory`] knows the agents' homes, [`interest`] carries
+//! declarations and their confirmations between regions.
+
+pub mod directory;
+pub mod interest;
+mod locate;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use directory::{Directory, Moved};
+use interest::Carrying;
+use locate::Questions;
+use starling_core::event::Event;
+use starling_core::hot::counters::Snapshot;
+use starling_core::id::{AgentId, RegionId, ShortId};
+use starling_core::identity::Roles;
+use starling_core::limits;
+use starling_core::machine::{ConnectionSlot, Input, LinkSlot, Machine, Outbox, Output};
+use starling_core::membership::{Fact, Identity, Neighbours};
+use starling_core::node::overview::overview;
+use starling_core::node::routes::Routes;
+use starling_core::node::updates::Updates;
+use starling_core::summary::{Figure, Fold, Global, SummaryUpdate};
+use starling_core::time::{Now, Time};
+use starling_core::wire::codec::Wire;
+use starling_core::wire::message::{self, ControlBody, Leaving, Reroute, Superseded, UpdateApplied};
+use starling_core::wire::request::{Ask, Home, RefusedCode, Say};
+
+/// How long an aggregator listens at least for who is in its region, before it tells other regions
+/// what this one wants.
+const LISTEN: Duration = Duration::from_millis(500);
+/// How long it waits for edges that it knows of and that do not declare.
+const READY_AFTER: Duration = Duration::from_secs(3);
+/// A figure in a control frame, and what goes round it.
+const FIGURE_BYTES_MAX: usize = limits::CONTROL_BYTES_MAX - 64;
+
+/// The machine of an aggregator.
+pub struct Aggregator {
+    neighbours: Neighbours,
+    routes: Routes,
+    carrying: Carrying,
+    directory: Directory,
+    questions: Questions,
+    fold: Fold,
+    global: Global,
+    figure_due: Option<Time>,
+    figure_next: Time,
+    updates: Updates,
+    measured: Box<Snapshot>,
+    started: Option<Time>,
+    /// When it may be ready without another input.
+    ready_check: Option<Time>,
+}
+
+impl Aggregator {
+    /// An aggregator that dials `seeds`; `seed` makes its choices repeatable.
+    pub fn new(me: Identity, seeds: Vec<String>, seed: u64) -> Aggregator {
+        let region = me.region();
+        Aggregator {
+            neighbours: Neighbours::new(me, seeds, seed),
+            routes: Routes::new(seed),
+            carrying: Carrying::new(region),
+            directory: Directory::default(),
+            questions: Questions::default(),
+            fold: Fold::new(),
+            global: Global::new(),
+            figure_due: None,
+            figure_next: Time::ZERO,
+            updates: Updates::default(),
+            measured: Box::default(),
+            started: None,
+            ready_check: None,
+        }
+    }
+
+    fn region(&self) -> RegionId {
+        self.neighbours.me().region()
+    }
+
+    fn facts(&mut self, now: Now, facts: Vec<Fact>, out: &mut Outbox) {
+        for fact in facts {
+            match fact {
+                Fact::Up(id, link) => self.peer_up(now, id, link, out),
+                Fact::Down(id, link) => self.peer_down(now, id, link, out),
+                Fact::Lost(id) => self.peer_lost(now, id, out),
+            }
+        }
+    }
+
+    fn peer_up(&mut self, now: Now, id: ShortId, link: LinkSlot, out: &mut Outbox) {
+        self.routes.peer_up(now, id);
+        let Some(known) = self.neighbours.get(id) else { return };
+        let (region, roles) = (known.region(), known.roles());
+        if region == self.region() {
+            if roles.has(Roles::EDGE) {
+                self.carrying.add_edge(link, out);
+            }
+        } else if roles.has(Roles::AGGREGATOR) {
+            self.routes.add_way(now, region, id);
+            self.carrying.add_aggregator(link, out);
+        }
+        if roles.has(Roles::COORDINATOR) {
+            let index = self.updates.newest();
+            out.send(link, ControlBody::UpdateApplied(UpdateApplied { index }));
+        }
+        if roles.has(Roles::AGGREGATOR) || roles.has(Roles::COORDINATOR) {
+            self.want_figure(now);
+        }
+    }
+
+    fn peer_down(&mut self, now: Now, id: ShortId, link: LinkSlot, out: &mut Outbox) {
+        self.routes.peer_down(now, id);
+        self.carrying.remove_peer(link);
+        self.updates.remove(link);
+        let Some(known) = self.neighbours.get(id) else { return };
+        let (region, roles) = (known.region(), known.roles());
+        if region != self.region() && roles.has(Roles::AGGREGATOR) {
+            self.reroute(region, out);
+        }
+        if roles.has(Roles::AGGREGATOR) {
+            self.global.remove_aggregator(region, id);
+        }
+    }
+
+    /// Edges send again what is unacknowledged in a region: bundles on the way may be lost.
+    fn reroute(&self, region: RegionId, out: &mut Outbox) {
+        for (_, link, known) in self.neighbours.linked() {
+            if known.region() == self.region() && known.roles().has(Roles::EDGE) {
+                out.send(link, ControlBody::Reroute(Reroute { region: region.0 }));
+            }
+        }
+    }
+
+    fn peer_lost(&mut self, now: Now, id: ShortId, out: &mut Outbox) {
+        let region = self.neighbours.get(id).map(|known| known.region());
+        for (of, change) in self.routes.peer_lost(now, id) {
+            self.carrying.change(of, &change);
+        }
+        self.directory.remove_edge(id);
+        if self.fold.remove_edge(id) {
+            self.want_figure(now);
+        }
+        if let Some(region) =
+            region.filter(|region| *region != self.region() && !self.routes.has_way(*region))
+        {
+            self.carrying.remove_region(region, out);
+        }
+    }
+
+    fn on_control(&mut self, now: Now, link: LinkSlot, body: ControlBody, out: &mut Outbox) {
+        let Some((peer, known)) = self.neighbours.at(link) else { return };
+        let (region, roles) = (known.region(), known.roles());
+        let is_edge = region == self.region() && roles.has(Roles::EDGE);
+        let is_aggregator = roles.has(Roles::AGGREGATOR);
+        match body {
+            ControlBody::Peers(peers) => self.neighbours.hear(now, peers, out),
+            ControlBody::Interest(interest) => {
+                let is_own = interest.region == 0 && is_edge;
+                let is_regions = interest.region == region.0 && is_aggregator && region != self.region();
+                if !is_own && !is_regions {
+                    out.event(Event::Refused { peer, reason: "it declared interest that is not its own" });
+                    return;
+                }
+                if is_regions && !interest.gone {
+                    self.carrying.add_region(region, out);
+                }
+                let change = self.routes.declare(now, peer, &interest);
+                self.carrying.change(RegionId(interest.region), &change);
+                if !interest.more {
+                    self.carrying.confirm_later(link, RegionId(interest.region), interest.version);
+                }
+            }
+            ControlBody::InterestConfirmed(confirmed) => {
+                self.carrying.confirmed(link, RegionId(confirmed.region), confirmed.version);
+            }
+            ControlBody::Directory(change) if is_aggregator && region != self.region() => {
+                for moved in self.directory.compare(&change) {
+                    self.tell_moved(moved, out);
+                }
+            }
+            ControlBody::Directory(change) if is_edge => {
+                self.tell_other_regions(&change, out);
+                for moved in self.directory.apply(peer, &change) {
+                    self.tell_moved(moved, out);
+                }
+            }
+            ControlBody::Locate(locate) => self.on_locate(now, link, locate, out),
+            // An aggregator of another region answers for that region alone.
+            ControlBody::Located(located)
+                if is_aggregator && (located.edge == 0 || located.region == region.0) =>
+            {
+                self.questions.answered(&located, out);
+            }
+            ControlBody::Summary(bytes) if is_edge => self.on_summary(now, peer, link, &bytes, out),
+            ControlBody::Figure(bytes) if is_aggregator => {
+                if let Ok(figure) = Figure::from_bytes(&bytes) {
+                    // A mesh with more regions or aggregators than a figure takes shows the first ones.
+                    if self.global.offer(region, peer, Arc::new(figure), now.wall).is_err() {
+                        out.event(Event::Refused { peer, reason: "too many regions or aggregators to show" });
+                    }
+                }
+            }
+            ControlBody::Update(update) if roles.has(Roles::COORDINATOR) => {
+                self.updates.push(update, out);
+            }
+            ControlBody::UpdateApplied(applied) if is_edge => {
+                self.updates.applied(link, applied.index, out);
+            }
+            ControlBody::Leaving(_)
+            | ControlBody::Superseded(_)
+            | ControlBody::NotHere(_)
+            | ControlBody::Reroute(_)
+            | ControlBody::Directory(_)
+            | ControlBody::Summary(_)
+            | ControlBody::Figure(_)
+            | ControlBody::Located(_)
+            | ControlBody::UpdateApplied(_)
+            | ControlBody::Update(_) => {}
+        }
+    }
+
+    fn on_summary(&mut self, now: Now, edge: ShortId, link: LinkSlot, bytes: &Bytes, out: &mut Outbox) {
+        let applied = SummaryUpdate::from_bytes(bytes).ok().map(|update| self.fold.apply(edge, update));
+        match applied {
+            Some(Ok(_)) => self.want_figure(now),
+            Some(Err(_)) => {
+                out.push(Output::HangUp { link, reason: "a summary that does not follow the last" })
+            }
+            None => out.push(Output::HangUp { link, reason: "a malformed summary" }),
+        }
+    }
+
+    /// Who came to this region may have a home in another one, which must hear that it is the older.
+    fn tell_other_regions(&self, change: &message::Directory, out: &mut Outbox) {
+        if change.attached.is_empty() {
+            return;
+        }
+        for link in self.one_of_each_region() {
+            let (whole, attached) = (false, change.attached.clone());
+            let directory = message::Directory { whole, attached, detached: Bytes::new() };
+            out.send(link, ControlBody::Directory(directory));
+        }
+    }
+
+    fn tell_moved(&self, moved: Moved, out: &mut Outbox) {
+        let link = self.neighbours.get(moved.edge).and_then(|known| known.link);
+        if let Some(link) = link {
+            let agent = Bytes::copy_from_slice(&moved.agent.0);
+            out.send(link, ControlBody::Superseded(Superseded { agent, session: moved.newest }));
+        }
+    }
+
+    fn want_figure(&mut self, now: Now) {
+        self.figure_due.get_or_insert(self.figure_next.max(now.mono));
+    }
+
+    /// The region's figure to coordinators and to the other aggregators.
+    fn flush_figure(&mut self, now: Now, out: &mut Outbox) {
+        if self.figure_due.is_none_or(|due| due > now.mono) {
+            return;
+        }
+        self.figure_due = None;
+        self.figure_next = now.mono + limits::SUMMARY_INTERVAL;
+        let figure = self.fold.figure();
+        let bytes = figure.to_bytes();
+        let (region, me) = (self.region(), self.neighbours.me().short());
+        if self.global.offer(region, me, Arc::new(figure), now.wall).is_err() {
+            out.event(Event::Refused { peer: me, reason: "too many regions or aggregators to show" });
+        }
+        if bytes.len() > FIGURE_BYTES_MAX {
+            // Worse than a figure that stands still is a link that dies of it, again and again.
+            out.event(Event::Refused { peer: me, reason: "labels make its figure too large to send" });
+            return;
+        }
+        for (_, link, known) in self.neighbours.linked() {
+            if known.roles().has(Roles::AGGREGATOR) || known.roles().has(Roles::COORDINATOR) {
+                out.send(link, ControlBody::Figure(bytes.clone()));
+            }
+        }
+    }
+
+    fn on_request(&mut self, now: Now, connection: ConnectionSlot, id: u64, ask: Ask, out: &mut Outbox) {
+        let say = match ask {
+            Ask::Overview(_) => {
+                let index = self.updates.newest();
+                let mut overview = overview(now, &self.global, &self.neighbours, index);
+                overview.counters = starling_core::node::overview::counters(&self.measured);
+                for member in &mut overview.members {
+                    let node = <[u8; 32]>::try_from(member.id.as_ref()).map(starling_core::id::NodeId);
+                    let edge = node.ok().and_then(|node| self.fold.edge(node.short()));
+                    member.agents = edge.map_or(0, |held| held.parts().counts.agents());
+                }
+                Say::Overview(overview)
+            }
+            Ask::Locate(agent) => match <[u8; 16]>::try_from(agent.as_ref()).map(AgentId) {
+                Ok(agent) => match self.directory.find(agent) {
+                    Some((edge, session)) => {
+                        let known = self.neighbours.get(edge);
+                        let region = self.neighbours.me().admission.region.to_string();
+                        let name = known.map_or(edge.to_string(), |known| known.admission.name.to_string());
+                        Say::Home(Home { region, edge: name, edge_id: edge.0, session })
+                    }
+                    None => RefusedCode::NotFound.because("the agent is not in this region"),
+                },
+                Err(_) => RefusedCode::Invalid.because("an agent's id has 16 bytes"),
+            },
+            Ask::Subscribe(_) | Ask::Unsubscribe(_) | Ask::Detach(_) | Ask::SetKey(_) | Ask::GetKey(_) => {
+                RefusedCode::NotHere.because("this is an aggregator; agents attach to an edge")
+            }
+            Ask::Update(_) | Ask::WatchCut(_) => {
+                RefusedCode::NotHere.because("this is an aggregator; ask a coordinator")
+            }
+        };
+        out.reply(connection, id, say);
+    }
+
+    /// Becomes ready once it knows what its region wants, or has waited for long enough.
+    fn get_ready(&mut self, now: Now, out: &mut Outbox) {
+        if self.carrying.is_ready() {
+            return;
+        }
+        let started = *self.started.get_or_insert(now.mono);
+        let age = now.mono.since(started);
+        let has_all = age >= LISTEN && self.carrying.has_heard() && !self.neighbours.awaits_links();
+        if has_all || age >= READY_AFTER {
+            self.ready_check = None;
+            return self.carrying.set_ready(out);
+        }
+        self.ready_check = Some(started + if age < LISTEN { LISTEN } else { READY_AFTER });
+    }
+
+    fn settle(&mut self, now: Now, out: &mut Outbox) {
+        let facts = self.neighbours.wake(now, out);
+        self.facts(now, facts, out);
+        if self.routes.flush(now, &mut self.neighbours, out) {
+            self.carrying.flush(out);
+            for region in self.routes.take_opened() {
+                self.reroute(region, out);
+            }
+        }
+        self.get_ready(now, out);
+        self.carrying.send_confirmations(out);
+        self.questions.wake(now, out);
+        self.flush_figure(now, out);
+    }
+}
+
+impl Machine for Aggregator {
+    fn handle(&mut self, now: Now, input: Input, out: &mut Outbox) {
+        match input {
+            Input::LinkUp { link, peer } => {
+                let facts = self.neighbours.link_up(now, link, *peer, out);
+                self.facts(now, facts, out);
+            }
+            Input::LinkDown { link, timed_out } => {
+                let facts = self.neighbours.link_down(now, link, timed_out, out);
+                self.facts(now, facts, out);
+            }
+            Input::DialFailed { address } => self.neighbours.dial_failed(now, &address),
+            Input::Control { link, body } => self.on_control(now, link, body, out),
+            Input::Request { connection, id, ask } => self.on_request(now, connection, id, ask, out),
+            Input::Attach { connection, request, .. } => {
+                let text = "this is an aggregator; agents attach to an edge";
+                out.reply(connection, request, RefusedCode::NotHere.because(text));
+            }
+            Input::Stop => {
+                self.neighbours
+                    .linked()
+                    .for_each(|(_, link, _)| out.send(link, ControlBody::Leaving(Leaving {})));
+                out.push(Output::Stopped);
+            }
+            Input::Wake
+            | Input::Disconnected { .. }
+            | Input::Changes { .. }
+            | Input::SystemAcknowledged { .. }
+            | Input::Unresolved(_)
+            | Input::Committed { .. } => {}
+            Input::Measured(snapshot) => self.measured = snapshot,
+        }
+        self.settle(now, out);
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        let own = [
+            self.neighbours.deadline(),
+            self.routes.deadline(),
+            self.questions.deadline(),
+            self.figure_due,
+            self.ready_check,
+        ];
+        own.into_iter().flatten().min()
+    }
+
+    fn check(&self) {
+        self.neighbours.check();
+    }
+}

@@ -1,0 +1,246 @@
+//! The coordinator: a pure machine that folds regions into the global view and issues system
+//! updates through an agreed log.
+//!
+//! What must be agreed goes out as `Propose` and comes back as `Committed`; who serves that log (a
+//! file of one coordinator today, Raft of several later) is not known here.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use starling_core::event::Event;
+use starling_core::id::{RegionId, ShortId};
+use starling_core::identity::{Context, Roles, SecretKey};
+use starling_core::limits;
+use starling_core::machine::{ConnectionSlot, Input, LinkSlot, Machine, Outbox, Output};
+use starling_core::membership::{Fact, Identity, Neighbours};
+use starling_core::node::overview::overview;
+use starling_core::node::routes::Routes;
+use starling_core::node::updates::Updates;
+use starling_core::summary::{EdgeVersion, Figure, Global};
+use starling_core::time::{Now, Time};
+use starling_core::wire::codec::Wire;
+use starling_core::wire::message::{ControlBody, Leaving, Update, update_message};
+use starling_core::wire::request::{Ask, Cut, CutEdge, RefusedCode, Say};
+
+/// Largest payload of a system update: every agent gets a copy.
+const UPDATE_BYTES_MAX: usize = 16 * 1024;
+/// Requests that wait for the log.
+const PROPOSALS_MAX: usize = 1024;
+
+/// The machine of a coordinator.
+pub struct Coordinator {
+    neighbours: Neighbours,
+    routes: Routes,
+    global: Global,
+    key: SecretKey,
+    updates: Updates,
+    /// Requests in the order of their proposals.
+    proposed: VecDeque<(ConnectionSlot, u64, Bytes)>,
+    watchers: BTreeSet<ConnectionSlot>,
+    covered: BTreeMap<ShortId, EdgeVersion>,
+}
+
+impl Coordinator {
+    /// A coordinator that dials `seeds` and signs updates with `key`, its identity key.
+    pub fn new(me: Identity, key: SecretKey, seeds: Vec<String>, seed: u64) -> Coordinator {
+        Coordinator {
+            neighbours: Neighbours::new(me, seeds, seed),
+            routes: Routes::new(seed),
+            global: Global::new(),
+            key,
+            updates: Updates::default(),
+            proposed: VecDeque::new(),
+            watchers: BTreeSet::new(),
+            covered: BTreeMap::new(),
+        }
+    }
+
+    fn facts(&mut self, now: Now, facts: Vec<Fact>) {
+        for fact in facts {
+            match fact {
+                Fact::Up(id, _) => self.routes.peer_up(now, id),
+                Fact::Down(id, link) => {
+                    self.updates.remove(link);
+                    self.routes.peer_down(now, id);
+                    if let Some(region) = self.neighbours.get(id).map(|known| known.region()) {
+                        self.global.remove_aggregator(region, id);
+                    }
+                }
+                Fact::Lost(id) => {
+                    self.routes.peer_lost(now, id);
+                }
+            }
+        }
+    }
+
+    fn on_control(&mut self, now: Now, link: LinkSlot, body: ControlBody, out: &mut Outbox) {
+        let Some((peer, known)) = self.neighbours.at(link) else { return };
+        match body {
+            ControlBody::Peers(peers) => self.neighbours.hear(now, peers, out),
+            ControlBody::Figure(bytes) if known.roles().has(Roles::AGGREGATOR) => {
+                let region = known.region();
+                let Ok(figure) = Figure::from_bytes(&bytes) else {
+                    out.push(Output::HangUp { link, reason: "a malformed figure" });
+                    return;
+                };
+                if self.global.offer(region, peer, Arc::new(figure), now.wall).is_err() {
+                    out.event(Event::Refused { peer, reason: "too many regions or aggregators" });
+                    return;
+                }
+                self.tell_watchers(Some(region), out);
+            }
+            ControlBody::UpdateApplied(applied) if known.roles().has(Roles::AGGREGATOR) => {
+                self.updates.applied(link, applied.index, out);
+            }
+            ControlBody::Figure(_)
+            | ControlBody::Interest(_)
+            | ControlBody::InterestConfirmed(_)
+            | ControlBody::Directory(_)
+            | ControlBody::Locate(_)
+            | ControlBody::Located(_)
+            | ControlBody::Superseded(_)
+            | ControlBody::Summary(_)
+            | ControlBody::Update(_)
+            | ControlBody::UpdateApplied(_)
+            | ControlBody::Reroute(_)
+            | ControlBody::NotHere(_)
+            | ControlBody::Leaving(_) => {}
+        }
+    }
+
+    /// Tells watchers which edges' versions the global cut covers since the last notice; only one
+    /// region's can have changed when a figure of it came.
+    fn tell_watchers(&mut self, region: Option<RegionId>, out: &mut Outbox) {
+        if self.watchers.is_empty() {
+            return;
+        }
+        let figures: Vec<Arc<Figure>> = match region {
+            Some(region) => {
+                self.global.region(region).map(|shown| Arc::clone(&shown.figure)).into_iter().collect()
+            }
+            None => self.global.figure().regions.into_values().map(|shown| shown.figure).collect(),
+        };
+        let mut edges = Vec::new();
+        for (edge, version) in figures.iter().flat_map(|figure| &figure.cut.edges) {
+            // Of two aggregators now one and now the other is shown; the cut only grows.
+            if self.covered.get(edge).is_none_or(|covered| covered < version) {
+                self.covered.insert(*edge, *version);
+                let EdgeVersion { incarnation, version } = *version;
+                edges.push(CutEdge { edge: edge.0, incarnation, version });
+            }
+        }
+        if edges.is_empty() {
+            return;
+        }
+        for watcher in &self.watchers {
+            out.reply(*watcher, 0, Say::Cut(Cut { edges: edges.clone() }));
+        }
+    }
+
+    fn on_request(&mut self, now: Now, connection: ConnectionSlot, id: u64, ask: Ask, out: &mut Outbox) {
+        let say = match ask {
+            Ask::Overview(_) => {
+                Say::Overview(overview(now, &self.global, &self.neighbours, self.updates.newest()))
+            }
+            Ask::WatchCut(_) => {
+                self.watchers.insert(connection);
+                self.covered.clear();
+                out.reply(connection, id, Say::Done(starling_core::wire::request::Empty {}));
+                return self.tell_watchers(None, out);
+            }
+            Ask::Update(payload) if payload.len() > UPDATE_BYTES_MAX => {
+                RefusedCode::Limit.because("a system update has at most 16 KiB")
+            }
+            Ask::Update(_) if self.proposed.len() >= PROPOSALS_MAX => {
+                RefusedCode::Unavailable.because("too many updates wait for the log")
+            }
+            Ask::Update(payload) => {
+                let mut entry = BytesMut::with_capacity(8 + payload.len());
+                entry.put_u64_le(now.wall.as_millis());
+                entry.put_slice(&payload);
+                let entry = entry.freeze();
+                self.proposed.push_back((connection, id, entry.clone()));
+                return out.push(Output::Propose(entry));
+            }
+            Ask::Subscribe(_)
+            | Ask::Unsubscribe(_)
+            | Ask::Detach(_)
+            | Ask::Locate(_)
+            | Ask::SetKey(_)
+            | Ask::GetKey(_) => {
+                RefusedCode::NotHere.because("this is a coordinator; agents attach to an edge")
+            }
+        };
+        out.reply(connection, id, say);
+    }
+
+    fn on_committed(&mut self, index: u64, entry: Bytes, out: &mut Outbox) {
+        let Some((time, _)) = entry.split_first_chunk::<8>() else { return };
+        let decided_ms = u64::from_le_bytes(*time);
+        let payload = entry.slice(8..);
+        let signer = self.neighbours.me().short().0;
+        let mut update = Update { index, decided_ms, payload, signer, signature: Bytes::new() };
+        let signature = self.key.sign(Context::Update, &update_message(&update));
+        update.signature = Bytes::copy_from_slice(&signature.0);
+        // A log that starts anew tells of what is known already.
+        if self.updates.push(update, out) {
+            out.event(Event::UpdateApplied { index });
+        }
+        // Other coordinators propose too: what is committed is not always the oldest of ours.
+        let ours = self.proposed.iter().position(|(_, _, proposed)| *proposed == entry);
+        if let Some((connection, id, _)) = ours.and_then(|at| self.proposed.remove(at)) {
+            out.reply(connection, id, Say::Decided(index));
+        }
+    }
+}
+
+impl Machine for Coordinator {
+    fn handle(&mut self, now: Now, input: Input, out: &mut Outbox) {
+        match input {
+            Input::LinkUp { link, peer } => {
+                let facts = self.neighbours.link_up(now, link, *peer, out);
+                self.facts(now, facts);
+            }
+            Input::LinkDown { link, timed_out } => {
+                let facts = self.neighbours.link_down(now, link, timed_out, out);
+                self.facts(now, facts);
+            }
+            Input::DialFailed { address } => self.neighbours.dial_failed(now, &address),
+            Input::Control { link, body } => self.on_control(now, link, body, out),
+            Input::Request { connection, id, ask } => self.on_request(now, connection, id, ask, out),
+            Input::Attach { connection, request, .. } => {
+                let text = "this is a coordinator; agents attach to an edge";
+                out.reply(connection, request, RefusedCode::NotHere.because(text));
+            }
+            Input::Disconnected { connection } => {
+                self.watchers.remove(&connection);
+            }
+            Input::Committed { index, entry } => self.on_committed(index, entry, out),
+            Input::Stop => {
+                self.neighbours
+                    .linked()
+                    .for_each(|(_, link, _)| out.send(link, ControlBody::Leaving(Leaving {})));
+                out.push(Output::Stopped);
+            }
+            Input::Wake
+            | Input::Changes { .. }
+            | Input::SystemAcknowledged { .. }
+            | Input::Unresolved(_)
+            | Input::Measured(_) => {}
+        }
+        let facts = self.neighbours.wake(now, out);
+        self.facts(now, facts);
+        self.routes.flush(now, &mut self.neighbours, out);
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        [self.neighbours.deadline(), self.routes.deadline()].into_iter().flatten().min()
+    }
+
+    fn check(&self) {
+        self.neighbours.check();
+        assert!(self.proposed.len() <= PROPOSALS_MAX, "more proposals than allowed");
+        const { assert!(limits::CONTROL_BYTES_MAX > UPDATE_BYTES_MAX, "an update fits into a control frame") };
+    }
+}

@@ -1,0 +1,371 @@
+//! The edge: a pure machine that hosts agents and speaks for them.
+//!
+//! It keeps their sessions, subscriptions, states and tags; declares what they want to the region;
+//! tells the aggregators who is here and what the summary says; finds the homes of receivers; and
+//! hands system updates to every agent. Traffic itself takes the hot path and never comes here.
+//!
+//! Start at [`Edge`]; [`hosting`] keeps the agents, [`locating`] what waits for a receiver's home.
+
+pub mod hosting;
+pub mod labels;
+pub mod locating;
+mod requests;
+mod upward;
+
+use std::collections::BTreeMap;
+
+use hosting::Hosting;
+use locating::Locating;
+use starling_core::event::Event;
+use starling_core::hot::counters::Snapshot;
+use starling_core::id::{RegionId, ShortId};
+use starling_core::identity::{Context, Roles, Signature};
+use starling_core::interest::exchange::Offer;
+use starling_core::limits;
+use starling_core::machine::{Input, LinkSlot, Machine, Outbox, Output};
+use starling_core::membership::{Fact, Identity, Neighbours};
+use starling_core::node::routes::Routes;
+use starling_core::summary::Summary;
+use starling_core::time::{Now, Time};
+use starling_core::wire::message::{ControlBody, Located, Update, UpdateApplied, update_message};
+use std::time::Duration;
+use upward::Upward;
+
+/// How long an edge waits for its peers' interest before it takes agents all the same.
+const READY_AFTER: Duration = Duration::from_secs(3);
+/// Changes of interest up to this many are declared at once; more are collected.
+const CHANGES_AT_ONCE: usize = 256;
+/// Collected changes are declared once nothing more came for this long,
+const CHANGES_QUIET: Duration = Duration::from_millis(50);
+/// or after this long. When thousands of agents arrive at once, what they want ends in a few wider
+/// patterns; declaring all of the exact ones first would cost every peer to learn and forget them.
+const CHANGES_COLLECTED_MAX: Duration = Duration::from_millis(500);
+/// When an edge that could not take a system update asks for it again.
+const ASK_UPDATES_AFTER: Duration = Duration::from_secs(1);
+
+/// What waits until the region knows a subscription.
+#[derive(Debug)]
+struct Confirming {
+    connection: starling_core::machine::ConnectionSlot,
+    request: u64,
+    version: Option<u64>,
+}
+
+/// Changes of interest that were not declared yet.
+#[derive(Debug, Default)]
+struct Changing {
+    count: usize,
+    first: Option<Time>,
+    last: Time,
+}
+
+impl Changing {
+    fn add(&mut self, now: Now) {
+        self.count += 1;
+        self.first.get_or_insert(now.mono);
+        self.last = now.mono;
+    }
+
+    fn due(&self) -> Option<Time> {
+        let first = self.first?;
+        let is_few = self.count <= CHANGES_AT_ONCE;
+        Some(if is_few { first } else { (self.last + CHANGES_QUIET).min(first + CHANGES_COLLECTED_MAX) })
+    }
+
+    fn is_due(&self, now: Now) -> bool {
+        self.due().is_some_and(|due| due <= now.mono)
+    }
+}
+
+/// The machine of an edge.
+pub struct Edge {
+    neighbours: Neighbours,
+    routes: Routes,
+    offer: Offer,
+    hosting: Hosting,
+    locating: Locating,
+    upward: Upward,
+    summary: Summary,
+    confirming: Vec<Confirming>,
+    /// Links whose peers' first declarations are not in the view yet; empty or timed out means ready.
+    undeclared: BTreeMap<LinkSlot, Time>,
+    confirmations: Vec<(LinkSlot, u64, u64)>,
+    is_ready: bool,
+    is_widened: bool,
+    started: Time,
+    applied: u64,
+    ask_updates_at: Option<Time>,
+    changing: Changing,
+    is_stopping: bool,
+    measured: Box<Snapshot>,
+}
+
+impl Edge {
+    /// An edge that dials `seeds`; `seed` makes its choices repeatable.
+    pub fn new(me: Identity, seeds: Vec<String>, seed: u64, now: Now) -> Edge {
+        let incarnation = me.incarnation;
+        let has_seeds = !seeds.is_empty();
+        Edge {
+            neighbours: Neighbours::new(me, seeds, seed),
+            routes: Routes::new(seed),
+            offer: Offer::new(RegionId(0)),
+            hosting: Hosting::default(),
+            locating: Locating::default(),
+            upward: Upward::default(),
+            summary: Summary::new(incarnation),
+            confirming: Vec::new(),
+            undeclared: BTreeMap::new(),
+            confirmations: Vec::new(),
+            is_ready: !has_seeds,
+            is_widened: false,
+            started: now.mono,
+            applied: 0,
+            ask_updates_at: None,
+            changing: Changing::default(),
+            is_stopping: false,
+            measured: Box::default(),
+        }
+    }
+
+    fn facts(&mut self, now: Now, facts: Vec<Fact>, out: &mut Outbox) {
+        for fact in facts {
+            match fact {
+                Fact::Up(id, link) => self.peer_up(now, id, link, out),
+                Fact::Down(id, link) => {
+                    self.offer.remove_peer(link);
+                    self.upward.remove(link);
+                    self.undeclared.remove(&link);
+                    self.routes.peer_down(now, id);
+                }
+                Fact::Lost(id) => {
+                    self.routes.peer_lost(now, id);
+                }
+            }
+        }
+    }
+
+    fn peer_up(&mut self, now: Now, id: ShortId, link: LinkSlot, out: &mut Outbox) {
+        self.routes.peer_up(now, id);
+        let Some(known) = self.neighbours.get(id) else { return };
+        let roles = known.roles();
+        let declares = roles.has(Roles::EDGE) || roles.has(Roles::AGGREGATOR);
+        // A coordinator may be in the region too, but routes nothing and would never confirm.
+        if known.region() != self.neighbours.me().region() || !declares {
+            return;
+        }
+        self.undeclared.insert(link, now.mono + READY_AFTER);
+        if roles.has(Roles::AGGREGATOR) {
+            out.send(link, ControlBody::UpdateApplied(UpdateApplied { index: self.applied }));
+            self.upward.add(link, &self.hosting, out);
+        }
+        self.offer.add_peer(link, out);
+    }
+
+    fn on_control(&mut self, now: Now, link: LinkSlot, body: ControlBody, out: &mut Outbox) {
+        let Some((peer, known)) = self.neighbours.at(link) else { return };
+        let roles = known.roles();
+        let mine = self.neighbours.me().region();
+        let is_ours = known.region() == mine;
+        let is_aggregator = is_ours && roles.has(Roles::AGGREGATOR);
+        match body {
+            ControlBody::Peers(peers) => self.neighbours.hear(now, peers, out),
+            ControlBody::Interest(interest) => {
+                let is_own = interest.region == 0 && is_ours;
+                let is_carried = is_aggregator && interest.region != 0 && interest.region != mine.0;
+                if !is_own && !is_carried {
+                    out.event(Event::Refused { peer, reason: "it declared interest that is not its own" });
+                    return;
+                }
+                self.routes.declare(now, peer, &interest);
+                if !interest.more {
+                    self.confirmations.push((link, interest.region, interest.version));
+                }
+            }
+            ControlBody::InterestConfirmed(confirmed) => self.offer.confirm(link, confirmed.version),
+            // Without an aggregator edges are asked, and each answers for itself alone.
+            ControlBody::Located(located) if is_aggregator || is_ours && located.edge == peer.0 => {
+                self.locating.found(&located, &self.neighbours, out);
+            }
+            ControlBody::Locate(locate) => {
+                let here = self.hosting.session_of_bytes(&locate.agent);
+                let me = self.neighbours.me();
+                let (region, edge) = if here.is_some() { (me.region().0, me.short().0) } else { (0, 0) };
+                let session = here.unwrap_or(0);
+                out.send(link, ControlBody::Located(Located { agent: locate.agent, region, edge, session }));
+            }
+            ControlBody::Superseded(superseded) if is_aggregator => {
+                self.on_superseded(now, &superseded.agent, superseded.session, out);
+            }
+            ControlBody::Update(update) => self.on_update(now, update, out),
+            ControlBody::Reroute(reroute) if is_aggregator => {
+                self.routes.reroute(now, RegionId(reroute.region))
+            }
+            ControlBody::Leaving(_)
+            | ControlBody::Located(_)
+            | ControlBody::Superseded(_)
+            | ControlBody::Reroute(_)
+            | ControlBody::Directory(_)
+            | ControlBody::Summary(_)
+            | ControlBody::Figure(_)
+            | ControlBody::NotHere(_)
+            | ControlBody::UpdateApplied(_) => {}
+        }
+    }
+
+    /// Takes the next system update if a coordinator of this mesh signed it.
+    fn on_update(&mut self, now: Now, update: Update, out: &mut Outbox) {
+        // A newcomer begins with the oldest update that its aggregator still has.
+        if self.applied != 0 && self.applied.checked_add(1) != Some(update.index) {
+            if update.index > self.applied {
+                self.ask_updates_at.get_or_insert(now.mono + ASK_UPDATES_AFTER);
+            }
+            return;
+        }
+        let signer = ShortId(update.signer);
+        let key = self.neighbours.get(signer).filter(|known| known.roles().has(Roles::COORDINATOR));
+        let key = key.and_then(|known| starling_core::identity::VerifyKey::new(&known.admission.key));
+        let signature = <[u8; 64]>::try_from(update.signature.as_ref()).ok().map(Signature);
+        let message = update_message(&update);
+        let is_valid = match (key, signature) {
+            (Some(key), Some(signature)) => key.verify(Context::Update, &message, &signature),
+            _ => false,
+        };
+        if !is_valid {
+            out.event(Event::Refused {
+                peer: signer,
+                reason: "a system update without a coordinator's signature",
+            });
+            // The coordinator may be one of whom this edge has yet to hear.
+            self.ask_updates_at.get_or_insert(now.mono + ASK_UPDATES_AFTER);
+            return;
+        }
+        self.applied = update.index;
+        self.ask_updates_at = None;
+        out.event(Event::UpdateApplied { index: update.index });
+        for (connection, agents) in self.hosting.by_connection() {
+            let (index, payload) = (update.index, update.payload.clone());
+            out.push(Output::Broadcast { connection, agents, index, payload });
+        }
+        self.tell_applied(out);
+    }
+
+    /// Tells the region's aggregators how far this edge is; who hears the same again sends again
+    /// what is missing.
+    fn tell_applied(&self, out: &mut Outbox) {
+        let mine = self.neighbours.me().region();
+        for (_, link, known) in self.neighbours.linked() {
+            if known.roles().has(Roles::AGGREGATOR) && known.region() == mine {
+                out.send(link, ControlBody::UpdateApplied(UpdateApplied { index: self.applied }));
+            }
+        }
+    }
+
+    fn is_ready(&mut self, now: Now) -> bool {
+        if !self.is_ready {
+            let is_linked = self.neighbours.linked().next().is_some();
+            let has_heard = self.undeclared.values().all(|until| *until <= now.mono);
+            let is_late = now.mono.since(self.started) >= READY_AFTER;
+            self.is_ready = is_linked && has_heard && (is_late || !self.neighbours.awaits_links());
+        }
+        self.is_ready
+    }
+
+    /// Declares what changed and lets subscriptions wait for it.
+    fn declare(&mut self, out: &mut Outbox) {
+        self.changing = Changing::default();
+        let version = self.offer.flush(out);
+        let was_widened = std::mem::replace(&mut self.is_widened, self.offer.is_widened());
+        if self.is_widened && !was_widened {
+            out.event(Event::InterestWidened);
+        }
+        self.confirming.iter_mut().for_each(|waiting| {
+            waiting.version.get_or_insert(version);
+        });
+    }
+
+    /// Everything that is due: dials, views, declarations, confirmations, summaries.
+    fn settle(&mut self, now: Now, out: &mut Outbox) {
+        let facts = self.neighbours.wake(now, out);
+        self.facts(now, facts, out);
+        if self.changing.is_due(now) {
+            self.routes.touch(now);
+        }
+        if self.routes.flush(now, &mut self.neighbours, out) {
+            if self.changing.is_due(now) {
+                self.declare(out);
+            }
+            for (link, region, version) in self.confirmations.drain(..) {
+                self.undeclared.remove(&link);
+                let confirmed = starling_core::wire::message::InterestConfirmed { region, version };
+                out.send(link, ControlBody::InterestConfirmed(confirmed));
+            }
+        }
+        self.answer_confirmed(out);
+        if self.ask_updates_at.is_some_and(|at| at <= now.mono) {
+            self.ask_updates_at = None;
+            self.tell_applied(out);
+        }
+        self.locating.wake(now, &self.neighbours, out);
+        let me = self.neighbours.me().short();
+        self.upward.flush(now, me, &mut self.summary, &mut self.hosting, out);
+    }
+}
+
+impl Machine for Edge {
+    fn handle(&mut self, now: Now, input: Input, out: &mut Outbox) {
+        match input {
+            Input::Wake => {}
+            Input::LinkUp { link, peer } => {
+                let facts = self.neighbours.link_up(now, link, *peer, out);
+                self.facts(now, facts, out);
+            }
+            Input::LinkDown { link, timed_out } => {
+                let facts = self.neighbours.link_down(now, link, timed_out, out);
+                self.facts(now, facts, out);
+            }
+            Input::DialFailed { address } => self.neighbours.dial_failed(now, &address),
+            Input::Control { link, body } => self.on_control(now, link, body, out),
+            Input::Disconnected { connection } => self.on_disconnected(now, connection, out),
+            Input::Attach { connection, request, candidates, forged } => {
+                self.on_attach(now, (connection, request), candidates, forged, out);
+            }
+            Input::Changes { connection, first, changes } => self.on_changes(connection, first, changes),
+            Input::Request { connection, id, ask } => self.on_request(now, connection, id, ask, out),
+            Input::Unresolved(publications) => self.on_unresolved(now, publications, out),
+            Input::Measured(snapshot) => {
+                self.upward.measured(&snapshot, &mut self.summary);
+                self.measured = snapshot;
+            }
+            Input::Stop => {
+                self.is_stopping = true;
+                for (_, link, _) in self.neighbours.linked() {
+                    out.send(link, ControlBody::Leaving(starling_core::wire::message::Leaving {}));
+                }
+                out.push(Output::Stopped);
+            }
+            Input::SystemAcknowledged { .. } | Input::Committed { .. } => {}
+        }
+        self.settle(now, out);
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        let own = [
+            self.neighbours.deadline(),
+            self.routes.deadline(),
+            self.locating.deadline(),
+            self.upward.deadline(),
+            self.ask_updates_at,
+            self.changing.due().map(|due| due.max(self.routes.earliest())),
+        ];
+        own.into_iter().flatten().min()
+    }
+
+    fn check(&self) {
+        self.neighbours.check();
+        self.hosting.check();
+        self.locating.check();
+        let counted = self.summary.parts().counts.agents();
+        assert_eq!(counted, self.hosting.len() as u64, "the summary counts the agents that are here");
+        assert!(self.hosting.len() <= limits::AGENTS_PER_EDGE_MAX, "more agents than an edge may host");
+    }
+}
