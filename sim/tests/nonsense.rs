@@ -1,0 +1,417 @@
+//! Machines are fed anything at all: they never panic, keep their invariants, do the same on every
+//! run, and never ask to be woken at a time that has passed.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use bytes::Bytes;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+use starling_aggregator::Aggregator;
+use starling_coordinator::Coordinator;
+use starling_core::hot::counters::Snapshot;
+use starling_core::hot::own::{Publication, Target};
+use starling_core::id::{AgentId, MeshId};
+use starling_core::identity::{Admission, Context, Roles, SecretKey, Signature, VerifyKey};
+use starling_core::machine::{ConnectionSlot, Input, LinkSlot, Machine, Outbox, Output, Peer};
+use starling_core::membership::Identity;
+use starling_core::summary::{Fold, Summary};
+use starling_core::time::{Now, Time};
+use starling_core::wire::agent::{Candidate, Change};
+use starling_core::wire::bundle::Class;
+use starling_core::wire::codec::Wire;
+use starling_core::wire::entry::Extras;
+use starling_core::wire::message::{
+    ControlBody, Directory, Interest, InterestConfirmed, Leaving, Locate, Located, NotHere, PeerRecord,
+    Peers, Reroute, Superseded, Update, UpdateApplied, update_message,
+};
+use starling_core::wire::request::{Ask, Empty, Numbers, Subscribe, Subscription};
+use starling_edge::Edge;
+use starling_sim::Agent;
+
+/// Admissions of nine nodes, by one authority; the last one is of another mesh.
+struct Cast {
+    keys: Vec<SecretKey>,
+    admissions: Vec<Admission>,
+    authority: VerifyKey,
+}
+
+static CAST: LazyLock<Cast> = LazyLock::new(|| {
+    let authority = SecretKey::from_seed([1; 32]);
+    let other = SecretKey::from_seed([2; 32]);
+    let roles = [Roles::EDGE, Roles::AGGREGATOR, Roles::COORDINATOR];
+    let keys: Vec<SecretKey> = (10..19).map(|seed| SecretKey::from_seed([seed; 32])).collect();
+    let admission = |(at, key): (usize, &SecretKey)| {
+        let admission = Admission {
+            mesh: MeshId(0),
+            key: key.public(),
+            roles: roles[at % 3],
+            region: if at < 6 { "east" } else { "west" }.parse().expect("a name"),
+            name: format!("node-{at}").parse().expect("a name"),
+            not_before_seconds: 0,
+            not_after_seconds: u64::MAX,
+            signature: Signature([0; 64]),
+        };
+        admission.signed_by(if at == 8 { &other } else { &authority })
+    };
+    let admissions = keys.iter().enumerate().map(admission).collect();
+    let authority = VerifyKey::new(&authority.public()).expect("a good key");
+    Cast { keys, admissions, authority }
+});
+
+/// Nodes 0, 1 and 2 are the machines under test: one of each role.
+fn machine(role: usize, now: Now) -> Box<dyn Machine> {
+    let me = Identity {
+        mesh: "test".into(),
+        admission: CAST.admissions[role].clone(),
+        incarnation: 5,
+        addresses: vec![address(role)],
+        process: 1,
+        version: "test".to_string(),
+        authority: CAST.authority,
+    };
+    let seeds = vec![address(4), address(role), "nowhere".to_string()];
+    match role {
+        0 => Box::new(Edge::new(me, seeds, 3, now)),
+        1 => Box::new(Aggregator::new(me, seeds, 3)),
+        _ => Box::new(Coordinator::new(me, CAST.keys[role].clone(), seeds, 3)),
+    }
+}
+
+fn address(node: usize) -> String {
+    format!("address-{node}")
+}
+
+/// One thing that happens; small domains, so that things meet.
+#[derive(Clone, Debug)]
+enum Op {
+    Pass(Duration),
+    WakeWhenDue,
+    LinkUp(u32, usize, u64, Vec<String>),
+    LinkDown(u32, bool),
+    DialFailed(String),
+    Control(u32, ControlBody),
+    Disconnected(u32),
+    Attach(u32, Vec<(u32, u64, u64)>),
+    Changes(u32, u64, Vec<Change>),
+    Request(u32, Ask),
+    Acknowledged(u32),
+    Unresolved(Vec<(u64, u8, bool)>),
+    Committed(u64, Vec<u8>),
+    /// What the machine proposed last.
+    CommitProposed(u64),
+    Measured(u64),
+    Stop,
+}
+
+fn number() -> impl Strategy<Value = u64> {
+    prop_oneof![0..6_u64, Just(u64::MAX), Just(u64::MAX - 1)]
+}
+
+fn index() -> impl Strategy<Value = u32> {
+    prop_oneof![0..4_u32, select(vec![65_535, 65_536, u32::MAX])]
+}
+
+fn pattern() -> impl Strategy<Value = String> {
+    let known = ["a.b", "a.*", ">", "$system.a", "a.b.c", "", "a..b", "x.>", "a.>.b"];
+    prop_oneof![select(known.to_vec()).prop_map(String::from), "[a-c]{1,2}(\\.[a-c*>]){0,3}"]
+}
+
+fn agent_bytes() -> impl Strategy<Value = Bytes> {
+    let known = (0..5_u64).prop_map(|number| Bytes::copy_from_slice(&agent(number).0));
+    prop_oneof![3 => known, 1 => vec(any::<u8>(), 0..20).prop_map(Bytes::from)]
+}
+
+fn agent(number: u64) -> AgentId {
+    Agent::new(number).candidate(0).claim.agent()
+}
+
+fn region() -> impl Strategy<Value = u64> {
+    let id = |node: usize| CAST.admissions[node].region_id().0;
+    select(vec![0, id(0), id(6), 77])
+}
+
+fn record() -> impl Strategy<Value = PeerRecord> {
+    let addresses =
+        vec(prop_oneof![(0..9_usize).prop_map(address), Just(String::new()), Just("l".repeat(5000))], 0..4);
+    (0..10_usize, addresses, number()).prop_map(|(node, addresses, incarnation)| PeerRecord {
+        admission: CAST.admissions.get(node).map_or(Bytes::from_static(b"junk"), Wire::to_bytes),
+        addresses,
+        incarnation,
+        process: 0,
+        version: String::new(),
+    })
+}
+
+fn summary_bytes() -> impl Strategy<Value = Bytes> {
+    let made = (number(), 0..4_u64, 0..3_u64).prop_map(|(incarnation, agents, since)| {
+        let mut summary = Summary::new(incarnation);
+        for number in 0..agents {
+            summary.agent_joined(agent(number), "s", ["t"]);
+            summary.seal();
+        }
+        summary.changed_since(since).to_bytes()
+    });
+    prop_oneof![3 => made, 1 => vec(any::<u8>(), 0..40).prop_map(Bytes::from)]
+}
+
+fn figure_bytes() -> impl Strategy<Value = Bytes> {
+    let made = (0..9_usize, number()).prop_map(|(node, incarnation)| {
+        let (mut fold, mut summary) = (Fold::new(), Summary::new(incarnation));
+        summary.agent_joined(agent(1), "s", ["t"]);
+        fold.apply(CAST.admissions[node].node().short(), summary.whole()).expect("a whole summary");
+        fold.figure().to_bytes()
+    });
+    prop_oneof![3 => made, 1 => vec(any::<u8>(), 0..40).prop_map(Bytes::from)]
+}
+
+fn update() -> impl Strategy<Value = Update> {
+    (number(), 0..9_usize, any::<bool>()).prop_map(|(index, signer, is_signed)| {
+        let payload = Bytes::from_static(b"payload");
+        let id = CAST.admissions[signer].node().short().0;
+        let mut update = Update { index, decided_ms: 3, payload, signer: id, signature: Bytes::new() };
+        if is_signed {
+            let signature = CAST.keys[signer].sign(Context::Update, &update_message(&update));
+            update.signature = Bytes::copy_from_slice(&signature.0);
+        }
+        update
+    })
+}
+
+fn control() -> impl Strategy<Value = ControlBody> {
+    let directory_bytes = || {
+        let listed = vec((0..5_u64, number()), 0..3).prop_map(|list| {
+            let packed = list
+                .into_iter()
+                .flat_map(|(of, session)| [&agent(of).0[..], &session.to_le_bytes()].concat());
+            packed.collect::<Bytes>()
+        });
+        prop_oneof![3 => listed, 1 => vec(any::<u8>(), 0..60).prop_map(Bytes::from)]
+    };
+    let interest = (region(), number(), any::<[bool; 3]>(), vec(pattern(), 0..4), vec(pattern(), 0..4));
+    let interest = interest.prop_map(|(region, version, [whole, more, gone], added, removed)| {
+        ControlBody::Interest(Interest { region, version, whole, added, removed, more, gone: gone && !whole })
+    });
+    let located =
+        (agent_bytes(), region(), select(vec![0, 9, CAST.admissions[3].node().short().0]), number());
+    prop_oneof![
+        2 => vec(record(), 0..4).prop_map(|records| ControlBody::Peers(Peers { records })),
+        4 => interest,
+        2 => (region(), number()).prop_map(|(region, version)| ControlBody::InterestConfirmed(InterestConfirmed { region, version })),
+        8 => (any::<bool>(), directory_bytes(), directory_bytes())
+            .prop_map(|(whole, attached, detached)| ControlBody::Directory(Directory { whole, attached, detached })),
+        2 => (agent_bytes(), any::<bool>()).prop_map(|(agent, from_region)| ControlBody::Locate(Locate { agent, from_region })),
+        2 => located.prop_map(|(agent, region, edge, session)| ControlBody::Located(Located { agent, region, edge, session })),
+        1 => (agent_bytes(), number()).prop_map(|(agent, session)| ControlBody::Superseded(Superseded { agent, session })),
+        2 => summary_bytes().prop_map(ControlBody::Summary),
+        2 => figure_bytes().prop_map(ControlBody::Figure),
+        2 => update().prop_map(ControlBody::Update),
+        2 => number().prop_map(|index| ControlBody::UpdateApplied(UpdateApplied { index })),
+        1 => region().prop_map(|region| ControlBody::Reroute(Reroute { region })),
+        1 => number().prop_map(|sequence| ControlBody::NotHere(NotHere { sequence, ..NotHere::default() })),
+        1 => Just(ControlBody::Leaving(Leaving {})),
+    ]
+}
+
+fn ask() -> impl Strategy<Value = Ask> {
+    let numbers = || vec(index(), 0..5).prop_map(|numbers| Numbers { numbers });
+    let subscription = (index(), index(), pattern());
+    let subscription =
+        subscription.prop_map(|(number, agent, pattern)| Subscription { number, agent, pattern });
+    prop_oneof![
+        4 => vec(subscription, 0..4).prop_map(|subscriptions| Ask::Subscribe(Subscribe { subscriptions })),
+        2 => numbers().prop_map(Ask::Unsubscribe),
+        2 => numbers().prop_map(Ask::Detach),
+        1 => Just(Ask::Overview(Empty {})),
+        2 => agent_bytes().prop_map(Ask::Locate),
+        2 => select(vec![0, 5, 20_000]).prop_map(|length| Ask::Update(Bytes::from(vec![1; length]))),
+        1 => Just(Ask::WatchCut(Empty {})),
+        1 => Just(Ask::GetKey(String::new())),
+    ]
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let change = (index(), proptest::option::of("[a-c]"), proptest::option::of(vec("[a-c]", 0..4)));
+    let change = change.prop_map(|(index, state, tags)| Change { index, state, tags });
+    let addresses = vec((0..9_usize).prop_map(address), 0..3);
+    prop_oneof![
+        3 => (0..4000_u64).prop_map(|millis| Op::Pass(Duration::from_millis(millis))),
+        1 => Just(Op::Pass(Duration::from_secs(3 * 60 * 60))),
+        6 => Just(Op::WakeWhenDue),
+        10 => (0..6_u32, 0..9_usize, number(), addresses).prop_map(|(l, n, i, a)| Op::LinkUp(l, n, i, a)),
+        2 => (0..6_u32, any::<bool>()).prop_map(|(link, timed_out)| Op::LinkDown(link, timed_out)),
+        1 => (0..10_usize).prop_map(|node| Op::DialFailed(address(node))),
+        30 => (0..6_u32, control()).prop_map(|(link, body)| Op::Control(link, body)),
+        1 => (0..3_u32).prop_map(Op::Disconnected),
+        5 => (0..3_u32, vec((index(), 0..5_u64, number()), 0..4)).prop_map(|(c, list)| Op::Attach(c, list)),
+        2 => (0..3_u32, number(), vec(change, 0..3)).prop_map(|(c, first, list)| Op::Changes(c, first, list)),
+        8 => (0..3_u32, ask()).prop_map(|(connection, ask)| Op::Request(connection, ask)),
+        1 => (0..3_u32).prop_map(Op::Acknowledged),
+        3 => vec((0..5_u64, 0..10_u8, any::<bool>()), 0..4).prop_map(Op::Unresolved),
+        2 => (number(), vec(any::<u8>(), 0..20)).prop_map(|(index, entry)| Op::Committed(index, entry)),
+        4 => (1..6_u64).prop_map(Op::CommitProposed),
+        1 => prop_oneof![4 => number().prop_map(Op::Measured), 1 => Just(Op::Stop)],
+    ]
+}
+
+impl Op {
+    fn input(self) -> Input {
+        match self {
+            Op::Pass(_) | Op::WakeWhenDue | Op::CommitProposed(_) => Input::Wake,
+            Op::LinkUp(link, node, incarnation, addresses) => {
+                let (admission, version) = (CAST.admissions[node].clone(), "test".to_string());
+                let peer = Peer { admission, incarnation, addresses, process: 2, version };
+                Input::LinkUp { link: LinkSlot(link), peer: Box::new(peer) }
+            }
+            Op::LinkDown(link, timed_out) => Input::LinkDown { link: LinkSlot(link), timed_out },
+            Op::DialFailed(address) => Input::DialFailed { address },
+            Op::Control(link, body) => Input::Control { link: LinkSlot(link), body },
+            Op::Disconnected(slot) => Input::Disconnected { connection: ConnectionSlot(slot) },
+            Op::Attach(slot, list) => {
+                let candidate = |(index, number, session)| -> Candidate {
+                    Agent { session, ..Agent::new(number) }.candidate(index)
+                };
+                let candidates = list.into_iter().map(candidate).collect();
+                Input::Attach { connection: ConnectionSlot(slot), request: 1, candidates, forged: vec![3] }
+            }
+            Op::Changes(slot, first, changes) => {
+                Input::Changes { connection: ConnectionSlot(slot), first, changes }
+            }
+            Op::Request(slot, ask) => Input::Request { connection: ConnectionSlot(slot), id: 1, ask },
+            Op::Acknowledged(slot) => {
+                Input::SystemAcknowledged { connection: ConnectionSlot(slot), counts: vec![(1, 1)] }
+            }
+            Op::Unresolved(list) => Input::Unresolved(list.into_iter().map(publication).collect()),
+            Op::Committed(index, entry) => Input::Committed { index, entry: Bytes::from(entry) },
+            Op::Measured(value) => {
+                let counters = vec![("published_entries", value), ("unknown", value)];
+                Input::Measured(Box::new(Snapshot { counters, stages: Vec::new() }))
+            }
+            Op::Stop => Input::Stop,
+        }
+    }
+}
+
+fn publication((to, attempts, is_whole): (u64, u8, bool)) -> Publication {
+    Publication {
+        connection: ConnectionSlot(1),
+        number: 1,
+        agent: agent(0),
+        sequence: 1,
+        class: Class::EventBulk,
+        target: Target::Agent(None),
+        subject: Bytes::copy_from_slice(&agent(to).0[..if is_whole { 16 } else { 5 }]),
+        extras: Extras::default(),
+        payload: Bytes::new(),
+        attempts,
+    }
+}
+
+/// Feeds a machine and returns everything that it put out, as text.
+fn run(role: usize, ops: &[Op]) -> String {
+    let mut now = Now { mono: Time::ZERO, wall: Time::from_millis(1_780_000_000_000) };
+    let mut machine = machine(role, now);
+    let mut out = Outbox::new();
+    let step = |now: Now, input: Input, machine: &mut Box<dyn Machine>, out: &mut Outbox| {
+        machine.handle(now, input, out);
+        machine.check();
+        if machine.deadline().is_some_and(|due| due <= now.mono) {
+            machine.handle(now, Input::Wake, out);
+            machine.check();
+        }
+        let due = machine.deadline();
+        assert!(due.is_none_or(|due| due > now.mono), "to be woken at {due:?}, woken at {:?}", now.mono);
+    };
+    let pass = |now: &mut Now, time: Duration| {
+        now.mono = now.mono + time;
+        now.wall = now.wall + time;
+    };
+    for op in ops {
+        match op {
+            Op::Pass(time) => pass(&mut now, *time),
+            Op::WakeWhenDue => {
+                let due = machine.deadline().unwrap_or(now.mono).since(now.mono);
+                pass(&mut now, due);
+            }
+            _ => {}
+        }
+        let proposed = |output: &Output| match output {
+            Output::Propose(entry) => Some(entry.clone()),
+            _ => None,
+        };
+        let input = match op {
+            Op::CommitProposed(index) => {
+                let entry = out.outputs().iter().rev().find_map(proposed).unwrap_or_default();
+                Input::Committed { index: *index, entry }
+            }
+            _ => op.clone().input(),
+        };
+        step(now, input, &mut machine, &mut out);
+    }
+    // Left alone it is woken again and again, each time later than before.
+    for _ in 0..50 {
+        let Some(due) = machine.deadline() else { break };
+        let due = due.since(now.mono);
+        pass(&mut now, due);
+        step(now, Input::Wake, &mut machine, &mut out);
+    }
+    format!("{:?}", out.outputs())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, max_shrink_iters: 4000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn an_edge_stands_anything(ops in vec(op(), 1..150)) {
+        prop_assert!(run(0, &ops) == run(0, &ops), "two runs differ");
+    }
+
+    #[test]
+    fn an_aggregator_stands_anything(ops in vec(op(), 1..150)) {
+        prop_assert!(run(1, &ops) == run(1, &ops), "two runs differ");
+    }
+
+    #[test]
+    fn a_coordinator_stands_anything(ops in vec(op(), 1..150)) {
+        prop_assert!(run(2, &ops) == run(2, &ops), "two runs differ");
+    }
+}
+
+/// The nonsense is not all refused: it reaches what it is meant to reach.
+#[test]
+fn nonsense_comes_far() {
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
+    let mut runner = TestRunner::deterministic();
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    let marks = [
+        "Attached(Attached { accepted: 1",
+        "Done(",
+        "Home(Home",
+        "Undeliverable",
+        "Broadcast",
+        "Figure(",
+        "Forget",
+        "Decided(",
+        "Cut(Cut",
+        "Superseded(",
+        "InterestConfirmed",
+        "Propose",
+        "Changed(",
+        "PeerLost",
+    ];
+    for _ in 0..300 {
+        let ops = vec(op(), 1..150).new_tree(&mut runner).expect("a value").current();
+        for role in 0..3 {
+            let text = run(role, &ops);
+            marks
+                .iter()
+                .filter(|mark| text.contains(**mark))
+                .for_each(|mark| *seen.entry(mark).or_default() += 1);
+        }
+    }
+    let missing: Vec<_> = marks.iter().filter(|mark| !seen.contains_key(**mark)).collect();
+    assert!(missing.is_empty(), "never seen: {missing:?}; seen: {seen:?}");
+}
