@@ -1,0 +1,111 @@
+//! The edge's side of a connection that carries agents.
+//!
+//! One bidirectional stream, opened by the client. A reader hands publications to the hot path and
+//! everything else to the machine; a writer serves the connection's one lane. Fifty thousand of
+//! these fit into a process, so what a connection keeps while it is idle is kept small.
+
+mod reader;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::{Connection, RecvStream, SendStream};
+use starling_core::identity::AttachTerms;
+use starling_core::machine::{ConnectionSlot, Input};
+use starling_core::wire::frame::FrameDecoder;
+
+use crate::endpoint::CloseCode;
+use crate::hello::{Refusal, read_hello};
+use crate::hub::Hub;
+use crate::lane::Interrupted;
+use crate::outlet::AgentLane;
+use crate::probe;
+use reader::Reader;
+
+/// How long a client may take to introduce itself.
+const HELLO_PATIENCE: Duration = Duration::from_secs(10);
+/// A client that takes nothing for so long is cut.
+const STALL: Duration = Duration::from_secs(5);
+
+/// Serves an accepted agents' connection until it ends.
+pub(crate) async fn serve(hub: Arc<Hub>, connection: Connection) {
+    // Boxed, for only the first moments of a connection need its room.
+    let greeting = Box::pin(tokio::time::timeout(HELLO_PATIENCE, greet(&hub, &connection)));
+    let (send, receive, decoder, terms) = match greeting.await {
+        Ok(Ok(greeted)) => greeted,
+        Ok(Err(Refusal { code, reason })) => return connection.close(code.into(), reason.as_bytes()),
+        Err(_) => return connection.close(CloseCode::Protocol.into(), b"no hello came in time"),
+    };
+    let slot = hub.connection_slot();
+    let lane = Arc::new(AgentLane::new(connection.clone()));
+    hub.outlets.connections.pin().insert(slot, Arc::clone(&lane));
+    let writer = tokio::spawn(write(Arc::clone(&lane), send));
+    let reader = Reader::new(Arc::clone(&hub), slot, Arc::clone(&lane), terms);
+    let refusal = {
+        let mut reading = std::pin::pin!(reader.read(receive, decoder));
+        tokio::select! {
+            ended = &mut reading => ended,
+            () = answer(&connection) => reading.await,
+        }
+    };
+    if let Err(Refusal { code, reason }) = refusal {
+        connection.close(code.into(), reason.as_bytes());
+    }
+    end(&hub, slot, &lane).await;
+    writer.abort();
+}
+
+/// Answers probes; a client without datagrams has none.
+async fn answer(connection: &Connection) {
+    probe::answer(connection).await;
+    connection.closed().await;
+}
+
+/// Waits for the connection's end after its client said all it had to say, and cleans up.
+async fn end(hub: &Hub, slot: ConnectionSlot, lane: &AgentLane) {
+    lane.connection.closed().await;
+    lane.lane.close();
+    hub.outlets.connections.pin().remove(&slot);
+    hub.input(Input::Disconnected { connection: slot }).await;
+}
+
+async fn greet(
+    hub: &Hub,
+    connection: &Connection,
+) -> Result<(SendStream, RecvStream, FrameDecoder, AttachTerms), Refusal> {
+    let gone = Refusal::protocol("the connection ended before the hello");
+    let (mut send, mut receive) = connection.accept_bi().await.map_err(|_| gone)?;
+    send.write_all(&hub.hello).await.map_err(|_| gone)?;
+    let mut decoder = FrameDecoder::new();
+    read_hello(&mut receive, &mut decoder).await?;
+    let binding = crate::trust::channel_binding(connection).map_err(|_| gone)?;
+    let edge_incarnation = hub.plane.me.incarnation;
+    Ok((send, receive, decoder, AttachTerms { edge: hub.node, edge_incarnation, binding }))
+}
+
+async fn write(lane: Arc<AgentLane>, mut stream: SendStream) {
+    match lane.lane.write_to(&mut stream, Some(STALL)).await {
+        Ok(()) => {}
+        Err(Interrupted::Write) => {
+            lane.connection.close(CloseCode::Protocol.into(), b"the client stopped its stream");
+        }
+        Err(Interrupted::Stalled) => lane.cut(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The size of what an async function of two arguments returns.
+    fn future_bytes<A, B, F>(_: fn(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn the_tasks_of_a_connection_are_small() {
+        let (serving, writing) = (future_bytes(serve), future_bytes(write));
+        println!("serve {serving}, write {writing}");
+        assert!(serving <= 2048 && writing <= 1024, "serve {serving}, write {writing}");
+    }
+}

@@ -1,0 +1,115 @@
+//! Drives the machine: one task hands it inputs and the time, and carries out what it wants.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use starling_core::machine::{Input, Machine, Outbox};
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::execute::Executor;
+use crate::hub::Hub;
+use crate::log::Log;
+
+/// Inputs that wait for the machine; who brings more waits.
+pub(crate) const INPUTS_MAX: usize = 65_536;
+/// Proposals that wait for the disk; more are refused and counted.
+pub(crate) const PROPOSALS_MAX: usize = 65_536;
+/// Inputs that are handled before the task looks at anything else.
+const BATCH: usize = 256;
+/// How often the machine is told what the hot path counted.
+const MEASURED: Duration = Duration::from_millis(250);
+
+/// A machine with all that it drives.
+pub(crate) struct Driver {
+    pub hub: Arc<Hub>,
+    pub machine: Box<dyn Machine>,
+    pub inputs: mpsc::Receiver<Input>,
+    pub executor: Executor,
+    pub outbox: Outbox,
+}
+
+impl Driver {
+    /// Runs until the node stops; `replayed` is what the log held.
+    pub async fn run(mut self, replayed: Vec<Bytes>) {
+        for (index, entry) in (1..).zip(replayed) {
+            self.handle(Input::Committed { index, entry });
+        }
+        let hub = Arc::clone(&self.hub);
+        let mut stopping = std::pin::pin!(hub.stopping());
+        let mut measured = interval(MEASURED);
+        measured.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut batch = Vec::new();
+        loop {
+            let deadline = self.machine.deadline();
+            let wake = async {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep_until(hub.clock.instant(deadline)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                _ = self.inputs.recv_many(&mut batch, BATCH) => {}
+                () = wake => {}
+                () = hub.outlets.unresolved_came.notified() => {
+                    let unresolved = hub.outlets.take_unresolved();
+                    if !unresolved.is_empty() {
+                        batch.push(Input::Unresolved(unresolved));
+                    }
+                }
+                _ = measured.tick() => {
+                    batch.push(Input::Measured(Box::new(hub.plane.counters.snapshot())));
+                }
+                () = &mut stopping => return,
+            }
+            for input in batch.drain(..) {
+                self.handle(input);
+            }
+            // Asked after every batch: a busy machine must not miss its timers.
+            if self.machine.deadline().is_some_and(|deadline| deadline <= hub.clock.now().mono) {
+                self.handle(Input::Wake);
+            }
+            self.executor.flush();
+        }
+    }
+
+    fn handle(&mut self, input: Input) {
+        let now = self.hub.clock.now();
+        self.machine.handle(now, input, &mut self.outbox);
+        for output in self.outbox.drain() {
+            self.executor.execute(now, output);
+        }
+    }
+}
+
+/// Appends proposals to the log and tells the machine when they are on disk.
+pub(crate) async fn keep_log(hub: Arc<Hub>, mut log: Log, mut proposals: mpsc::Receiver<Bytes>) {
+    let mut entries = Vec::new();
+    loop {
+        tokio::select! {
+            _ = proposals.recv_many(&mut entries, BATCH) => {}
+            () = hub.stopping() => return,
+        }
+        if entries.is_empty() {
+            return;
+        }
+        let taken = std::mem::take(&mut entries);
+        let appending = tokio::task::spawn_blocking(move || {
+            let first = log.append(&taken);
+            (log, taken, first)
+        });
+        let Ok((returned, written, first)) = appending.await else {
+            return hub.fail("the task that writes the log panicked".to_owned());
+        };
+        log = returned;
+        match first {
+            Ok(first) => {
+                for (index, entry) in (first..).zip(written) {
+                    hub.input(Input::Committed { index, entry }).await;
+                }
+            }
+            Err(error) => return hub.fail(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Carries out what the machine decided. Nothing here waits.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use starling_core::hot::plane::{Host, Touched};
+use starling_core::id::AgentId;
+use starling_core::machine::{ConnectionSlot, LinkSlot, Output};
+use starling_core::time::Now;
+use starling_core::wire::agent::System;
+use starling_core::wire::request::{Reply, Say};
+use tokio::sync::mpsc;
+
+use crate::endpoint::CloseCode;
+use crate::hub::Hub;
+use crate::link;
+
+/// Frames of a broadcast are written into buffers of about this size.
+const BROADCAST_BYTES: usize = 64 * 1024;
+/// How long what was said before hanging up may take to arrive.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+
+/// Executes the outputs of one node's machine.
+pub(crate) struct Executor {
+    hub: Arc<Hub>,
+    proposals: mpsc::Sender<Bytes>,
+    touched: Touched,
+}
+
+impl Executor {
+    pub fn new(hub: Arc<Hub>, proposals: mpsc::Sender<Bytes>) -> Executor {
+        Executor { hub, proposals, touched: Touched::default() }
+    }
+
+    /// Carries out one output.
+    pub fn execute(&mut self, now: Now, output: Output) {
+        let plane = &self.hub.plane;
+        match output {
+            Output::Dial { address } => {
+                tokio::spawn(link::dial(Arc::clone(&self.hub), address));
+            }
+            Output::HangUp { link, reason } => self.hang_up(link, reason),
+            Output::Control { link, body } => self.hub.outlets.control(link, body.to_frame().into()),
+            Output::Reply { connection, id, say } => self.reply(connection, id, say),
+            Output::Broadcast { connection, agents, index, payload } => {
+                self.broadcast(connection, &agents, index, &payload);
+            }
+            Output::View(view) => plane.set_view(*view),
+            Output::Host { agent, connection, index } => plane.host(agent, Host { connection, index }),
+            Output::Unhost { agent, connection, index } => self.unhost(agent, connection, index),
+            Output::Admit(publications) => plane.admit(now, publications, &mut self.touched),
+            Output::Undeliverable(publications) => self.hub.outlets.tell_undelivered(publications),
+            Output::Home { agent, home } => plane.set_home(agent, home),
+            Output::Resend(to) => plane.resend(now, to, &mut self.touched),
+            Output::Forget(to) => plane.forget(now, to, &mut self.touched),
+            Output::Propose(entry) => self.propose(entry),
+            Output::Event(event) => self.hub.event(event),
+            Output::Stopped => {
+                self.hub.stopped.send_replace(true);
+            }
+        }
+    }
+
+    /// Sends what a step left behind.
+    pub fn flush(&mut self) {
+        self.hub.flush(&mut self.touched);
+        // The machine feeds lanes rarely and is never made to wait for one.
+        self.touched.congested.clear();
+    }
+
+    fn hang_up(&self, link: LinkSlot, reason: &'static str) {
+        let Some(lanes) = self.hub.outlets.link(link) else { return };
+        tokio::spawn(async move {
+            lanes.control.finish(LAST_WORDS).await;
+            lanes.connection.close(CloseCode::HungUp.into(), reason.as_bytes());
+        });
+    }
+
+    fn reply(&self, connection: ConnectionSlot, id: u64, say: Say) {
+        if let Some(lane) = self.hub.outlets.connection(connection) {
+            match &say {
+                Say::Attached(attached) => {
+                    for refused in &attached.refused {
+                        lane.table.remove_if(refused.index, |seat| seat.request == id);
+                    }
+                }
+                Say::Closed(closed) => lane.table.remove_if(closed.index, |_| true),
+                Say::Done(_)
+                | Say::Refused(_)
+                | Say::Overview(_)
+                | Say::Home(_)
+                | Say::Decided(_)
+                | Say::Cut(_)
+                | Say::Value(_)
+                | Say::Changed(_)
+                | Say::Gap(_)
+                | Say::Undelivered(_) => {}
+            }
+        }
+        self.hub.outlets.tell(connection, Reply { id, say: Some(say) }.to_frame().into());
+    }
+
+    fn unhost(&self, agent: AgentId, connection: ConnectionSlot, index: u32) {
+        self.hub.plane.unhost(agent, Host { connection, index });
+        if let Some(lane) = self.hub.outlets.connection(connection) {
+            lane.table.remove_if(index, |seat| seat.agent == agent);
+        }
+    }
+
+    fn broadcast(&self, connection: ConnectionSlot, agents: &[u32], index: u64, payload: &Bytes) {
+        let frame_bytes = 18 + payload.len();
+        let per_parcel = (BROADCAST_BYTES / frame_bytes).max(1);
+        for part in agents.chunks(per_parcel) {
+            let mut out = BytesMut::with_capacity(part.len() * frame_bytes);
+            for agent in part {
+                System { agent: *agent, index, payload: payload.clone() }.put_frame(&mut out);
+            }
+            self.hub.outlets.tell(connection, out.freeze().into());
+        }
+    }
+
+    fn propose(&self, entry: Bytes) {
+        if self.proposals.try_send(entry).is_err() {
+            self.hub.refused_proposals.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}

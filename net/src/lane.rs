@@ -1,0 +1,276 @@
+//! A lane: parcels on their way into one stream.
+//!
+//! Producers push and never wait. One writer packs small parcels into one buffer and passes large
+//! pieces on as they are. Bytes count as queued until the transport took them.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use crossbeam::queue::SegQueue;
+use quinn::{SendStream, WriteError};
+use starling_core::hot::Pressure;
+use starling_core::wire::frame::Parcel;
+use tokio::sync::Notify;
+
+/// What a parcel costs beyond its bytes, so that many small ones are bounded too.
+const PARCEL_COST_BYTES: usize = 64;
+/// Pieces up to this size are copied together before they are written.
+const COPY_BYTES_MAX: usize = 4096;
+/// A writer takes about this much at once.
+const BATCH_BYTES: usize = 32 * 1024;
+
+/// Why a writer ended before its lane did.
+#[derive(Debug)]
+pub(crate) enum Interrupted {
+    /// The stream or its connection is gone.
+    Write,
+    /// The other side took nothing for too long.
+    Stalled,
+}
+
+impl From<WriteError> for Interrupted {
+    fn from(_: WriteError) -> Interrupted {
+        Interrupted::Write
+    }
+}
+
+/// A queue of parcels with one writer.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    queue: SegQueue<Parcel>,
+    queued_bytes: AtomicUsize,
+    bytes_max: usize,
+    closed: AtomicBool,
+    /// Whether everything is with the other side and the writer has ended.
+    finished: AtomicBool,
+    written_bytes: AtomicU64,
+    filled: Notify,
+    drained: Notify,
+}
+
+/// What one write takes.
+struct Batch {
+    pieces: Vec<Bytes>,
+    cost_bytes: usize,
+}
+
+impl Lane {
+    /// An empty lane; pressure is told by the share of `bytes_max` that is queued.
+    pub fn new(bytes_max: usize) -> Lane {
+        Lane {
+            queue: SegQueue::new(),
+            queued_bytes: AtomicUsize::new(0),
+            bytes_max,
+            closed: AtomicBool::new(false),
+            finished: AtomicBool::new(false),
+            written_bytes: AtomicU64::new(0),
+            filled: Notify::new(),
+            drained: Notify::new(),
+        }
+    }
+
+    /// Queues a parcel, unless the lane is closed or would hold more than `limit_bytes`.
+    pub fn push(&self, parcel: Parcel, limit_bytes: usize) -> Pressure {
+        if self.is_closed() {
+            return Pressure::Gone;
+        }
+        let cost_bytes = parcel.len() + PARCEL_COST_BYTES;
+        let before = self.queued_bytes.fetch_add(cost_bytes, Ordering::AcqRel);
+        if before > 0 && before + cost_bytes > limit_bytes {
+            self.queued_bytes.fetch_sub(cost_bytes, Ordering::AcqRel);
+            return Pressure::Gone;
+        }
+        self.queue.push(parcel);
+        // A writer that sees a count above zero looks again by itself.
+        if before == 0 {
+            self.filled.notify_one();
+        }
+        if before + cost_bytes >= self.bytes_max / 2 { Pressure::Slow } else { Pressure::Fine }
+    }
+
+    /// Whether under a quarter is queued, or the lane is closed.
+    pub fn has_drained(&self) -> bool {
+        self.is_closed() || self.queued_bytes() < self.bytes_max / 4
+    }
+
+    /// Bytes queued, with what their parcels cost.
+    pub fn queued_bytes(&self) -> usize {
+        self.queued_bytes.load(Ordering::Acquire)
+    }
+
+    /// Bytes that the transport took so far.
+    pub fn written_bytes(&self) -> u64 {
+        self.written_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Waits until under half is queued or the lane is closed.
+    pub async fn room(&self) {
+        loop {
+            let mut notified = std::pin::pin!(self.drained.notified());
+            notified.as_mut().enable();
+            if self.is_closed() || self.queued_bytes() < self.bytes_max / 2 {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    /// Takes no more; what is queued is still written.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.filled.notify_one();
+        self.drained.notify_waiters();
+    }
+
+    /// Whether nothing more is taken.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Closes the lane and waits until the other side has everything, or its writer gave up.
+    pub async fn finish(&self, patience: Duration) {
+        self.close();
+        let until = tokio::time::Instant::now() + patience;
+        while !self.finished.load(Ordering::Acquire) && tokio::time::Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Writes to `stream` until the lane is closed and empty; fails when nothing was taken for `stall`.
+    pub async fn write_to(
+        &self,
+        stream: &mut SendStream,
+        stall: Option<Duration>,
+    ) -> Result<(), Interrupted> {
+        let result = self.write_all_to(stream, stall).await;
+        self.close();
+        self.finished.store(true, Ordering::Release);
+        result
+    }
+
+    async fn write_all_to(
+        &self,
+        stream: &mut SendStream,
+        stall: Option<Duration>,
+    ) -> Result<(), Interrupted> {
+        while let Some(mut batch) = self.next_batch().await {
+            let mut at = 0;
+            while at < batch.pieces.len() {
+                let step = stream.write_chunks(&mut batch.pieces[at..]);
+                let written = match stall {
+                    Some(limit) => {
+                        tokio::time::timeout(limit, step).await.map_err(|_| Interrupted::Stalled)??
+                    }
+                    None => step.await?,
+                };
+                self.written_bytes.fetch_add(written.bytes as u64, Ordering::Relaxed);
+                at += written.chunks;
+            }
+            self.settle(batch.cost_bytes);
+        }
+        if stream.finish().is_ok() {
+            // Ends when the other side has everything, or with the connection.
+            stream.stopped().await.map_err(|_| Interrupted::Write)?;
+        }
+        Ok(())
+    }
+
+    fn settle(&self, cost_bytes: usize) {
+        let before = self.queued_bytes.fetch_sub(cost_bytes, Ordering::AcqRel);
+        let half = self.bytes_max / 2;
+        if before >= half && before - cost_bytes < half {
+            self.drained.notify_waiters();
+        }
+    }
+
+    /// Waits for parcels; `None` once the lane is closed and empty.
+    async fn next_batch(&self) -> Option<Batch> {
+        loop {
+            let is_closed = self.is_closed();
+            let batch = self.take_batch();
+            if batch.cost_bytes > 0 {
+                return Some(batch);
+            }
+            if is_closed {
+                return None;
+            }
+            if self.queued_bytes() > 0 {
+                // A producer has counted its parcel and is about to queue it.
+                tokio::task::yield_now().await;
+            } else {
+                self.filled.notified().await;
+            }
+        }
+    }
+
+    fn take_batch(&self) -> Batch {
+        let mut pieces = Vec::new();
+        let (mut cost_bytes, mut bytes) = (0, 0);
+        while bytes < BATCH_BYTES {
+            let Some(parcel) = self.queue.pop() else { break };
+            bytes += parcel.len();
+            cost_bytes += parcel.len() + PARCEL_COST_BYTES;
+            pieces.push(parcel.front);
+            pieces.extend(parcel.shared);
+        }
+        Batch { pieces: pack(pieces), cost_bytes }
+    }
+}
+
+/// Copies neighbouring small pieces together.
+fn pack(pieces: Vec<Bytes>) -> Vec<Bytes> {
+    let is_small = |piece: &Bytes| piece.len() <= COPY_BYTES_MAX;
+    if pieces.len() <= 1 {
+        return pieces;
+    }
+    let mut packed = Vec::new();
+    for run in pieces.chunk_by(|left, right| is_small(left) && is_small(right)) {
+        if let [alone] = run {
+            packed.push(alone.clone());
+            continue;
+        }
+        let mut joined = BytesMut::with_capacity(run.iter().map(Bytes::len).sum());
+        run.iter().for_each(|piece| joined.extend_from_slice(piece));
+        packed.push(joined.freeze());
+    }
+    packed.retain(|piece| !piece.is_empty());
+    packed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parcel(bytes: usize) -> Parcel {
+        Bytes::from(vec![7; bytes]).into()
+    }
+
+    #[tokio::test]
+    async fn pressure_rises_with_what_is_queued_and_falls_when_it_is_written() {
+        let lane = Lane::new(10_000);
+        assert_eq!(lane.push(parcel(1_000), 10_000), Pressure::Fine);
+        assert_eq!(lane.push(parcel(5_000), 10_000), Pressure::Slow);
+        assert_eq!(lane.push(parcel(5_000), 10_000), Pressure::Gone);
+        assert_eq!(lane.push(parcel(5_000), 20_000), Pressure::Slow);
+        assert!(!lane.has_drained());
+        let batch = lane.next_batch().await.unwrap();
+        assert_eq!(batch.pieces.iter().map(Bytes::len).sum::<usize>(), 11_000);
+        assert!(!lane.has_drained(), "not written yet");
+        lane.settle(batch.cost_bytes);
+        assert!(lane.has_drained());
+        lane.room().await;
+        lane.close();
+        assert_eq!(lane.push(parcel(1), 10_000), Pressure::Gone);
+        assert!(lane.next_batch().await.is_none());
+    }
+
+    #[test]
+    fn small_pieces_are_joined_and_large_ones_are_not_copied() {
+        let large = Bytes::from(vec![1; COPY_BYTES_MAX + 1]);
+        let small = Bytes::from_static(b"ab");
+        let packed = pack(vec![small.clone(), small.clone(), large.clone(), small.clone()]);
+        assert_eq!(packed, [Bytes::from_static(b"abab"), large.clone(), small]);
+        assert_eq!(packed[1].as_ptr(), large.as_ptr());
+    }
+}

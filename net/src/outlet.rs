@@ -1,0 +1,252 @@
+//! Where the hot path's effects go: the lanes of links and of agents' connections, by slot.
+
+use std::hash::BuildHasherDefault;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crossbeam::queue::SegQueue;
+use quinn::Connection;
+use starling_core::hash::{Folded, HashMap};
+use starling_core::hot::own::Publication;
+use starling_core::hot::{Outlet, Pressure};
+use starling_core::id::AgentId;
+use starling_core::limits;
+use starling_core::machine::{ConnectionSlot, LinkSlot};
+use starling_core::wire::frame::Parcel;
+use starling_core::wire::request::{Reply, Say, Undelivered};
+use tokio::sync::Notify;
+
+use crate::clock::Clock;
+use crate::endpoint::CloseCode;
+use crate::lane::Lane;
+
+/// A link's lane may hold this much before the link is given up. Far over
+/// [`limits::LANE_BYTES_MAX`], at half of which readers wait: sending again puts everything that an
+/// origin retains into a lane at once, and those bytes are shared with what is retained.
+const LINK_LANE_LIMIT_BYTES: usize = limits::LANE_BYTES_MAX + 2 * limits::RETAINED_BYTES_MAX;
+/// A connection's lane may hold this much of what is owed whatever its state.
+const OWED_LIMIT_BYTES: usize = 2 * limits::DELIVERY_CUT_BYTES;
+
+type Map<K, V> = papaya::HashMap<K, V, BuildHasherDefault<Folded>>;
+
+/// The sending side of a link.
+#[derive(Debug)]
+pub(crate) struct LinkLanes {
+    pub control: Lane,
+    pub priority: Lane,
+    pub bulk: Lane,
+    pub connection: Connection,
+}
+
+impl LinkLanes {
+    pub fn new(connection: Connection) -> LinkLanes {
+        let lane = || Lane::new(limits::LANE_BYTES_MAX);
+        LinkLanes { control: lane(), priority: lane(), bulk: lane(), connection }
+    }
+
+    pub fn all(&self) -> [&Lane; 3] {
+        [&self.control, &self.priority, &self.bulk]
+    }
+
+    fn push(&self, lane: &Lane, parcel: Parcel) -> Pressure {
+        let pressure = lane.push(parcel, LINK_LANE_LIMIT_BYTES);
+        if pressure == Pressure::Gone && !lane.is_closed() {
+            self.connection.close(CloseCode::TooSlow.into(), b"a lane of the link is full");
+            self.all().into_iter().for_each(Lane::close);
+        }
+        pressure
+    }
+}
+
+/// The sending side of an agents' connection, and the agents that may speak on it.
+#[derive(Debug)]
+pub(crate) struct AgentLane {
+    pub lane: Lane,
+    pub table: AgentTable,
+    pub connection: Connection,
+}
+
+impl AgentLane {
+    pub fn new(connection: Connection) -> AgentLane {
+        AgentLane { lane: Lane::new(limits::DELIVERY_BYTES_MAX), table: AgentTable::default(), connection }
+    }
+
+    fn push(&self, parcel: Parcel, limit_bytes: usize) -> Pressure {
+        let pressure = self.lane.push(parcel, limit_bytes);
+        if pressure == Pressure::Gone && !self.lane.is_closed() {
+            self.cut();
+        }
+        pressure
+    }
+
+    /// Ends the connection of a client that does not read.
+    pub fn cut(&self) {
+        self.lane.close();
+        self.connection.close(CloseCode::TooSlow.into(), b"deliveries were not read in time");
+    }
+}
+
+/// Agents with a valid claim by their index on a connection. The connection's reader fills it, the
+/// driver takes out whom the machine refuses; held for one batch at the most, never while waiting.
+#[derive(Debug, Default)]
+pub(crate) struct AgentTable(Mutex<HashMap<u32, Seat>>);
+
+/// An agent on its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seat {
+    pub agent: AgentId,
+    /// The request that brought it.
+    pub request: u64,
+}
+
+impl AgentTable {
+    pub fn lock(&self) -> MutexGuard<'_, HashMap<u32, Seat>> {
+        // Single insertions and removals leave nothing half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes `index` out if `leaves` says so of whoever sits there.
+    pub fn remove_if(&self, index: u32, leaves: impl FnOnce(&Seat) -> bool) {
+        let mut seats = self.lock();
+        if seats.get(&index).is_some_and(leaves) {
+            seats.remove(&index);
+        }
+    }
+}
+
+/// All lanes of a node.
+#[derive(Debug)]
+pub(crate) struct Outlets {
+    pub links: Map<LinkSlot, Arc<LinkLanes>>,
+    pub connections: Map<ConnectionSlot, Arc<AgentLane>>,
+    /// Signalled when something is unresolved.
+    pub unresolved_came: Notify,
+    /// Whether an acknowledgement may wait for a slow subscriber.
+    pub may_hold: AtomicBool,
+    unresolved: SegQueue<Publication>,
+    unresolved_count: AtomicUsize,
+    clock: Clock,
+}
+
+impl Outlets {
+    pub fn new(clock: Clock) -> Outlets {
+        Outlets {
+            links: Map::default(),
+            connections: Map::default(),
+            unresolved_came: Notify::new(),
+            may_hold: AtomicBool::new(false),
+            unresolved: SegQueue::new(),
+            unresolved_count: AtomicUsize::new(0),
+            clock,
+        }
+    }
+
+    pub fn link(&self, link: LinkSlot) -> Option<Arc<LinkLanes>> {
+        self.links.pin().get(&link).cloned()
+    }
+
+    pub fn connection(&self, connection: ConnectionSlot) -> Option<Arc<AgentLane>> {
+        self.connections.pin().get(&connection).cloned()
+    }
+
+    pub fn all_links(&self) -> Vec<Arc<LinkLanes>> {
+        self.links.pin().values().cloned().collect()
+    }
+
+    pub fn all_connections(&self) -> Vec<Arc<AgentLane>> {
+        self.connections.pin().values().cloned().collect()
+    }
+
+    /// Waits until the lanes of these links have room.
+    pub async fn room(&self, links: &[LinkSlot]) {
+        for link in links {
+            if let Some(lanes) = self.link(*link) {
+                lanes.priority.room().await;
+                lanes.bulk.room().await;
+            }
+        }
+    }
+
+    pub fn take_unresolved(&self) -> Vec<Publication> {
+        let mut taken = Vec::new();
+        while let Some(publication) = self.unresolved.pop() {
+            taken.push(publication);
+        }
+        self.unresolved_count.fetch_sub(taken.len(), Ordering::AcqRel);
+        taken
+    }
+
+    /// Tells each connection which of its publications found no receiver.
+    pub fn tell_undelivered(&self, mut publications: Vec<Publication>) {
+        publications.sort_by_key(|publication| publication.connection);
+        for group in publications.chunk_by(|left, right| left.connection == right.connection) {
+            let numbers = group.iter().map(|publication| publication.number).collect();
+            let say = Say::Undelivered(Undelivered { numbers });
+            self.tell(group[0].connection, Reply { id: 0, say: Some(say) }.to_frame().into());
+        }
+    }
+
+    pub fn tell(&self, connection: ConnectionSlot, parcel: Parcel) {
+        if let Some(lane) = self.connections.pin().get(&connection) {
+            lane.push(parcel, OWED_LIMIT_BYTES);
+        }
+    }
+
+    pub fn control(&self, link: LinkSlot, parcel: Parcel) {
+        if let Some(lanes) = self.links.pin().get(&link) {
+            lanes.push(&lanes.control, parcel);
+        }
+    }
+}
+
+/// What the hot path holds of [`Outlets`].
+#[derive(Debug)]
+pub(crate) struct Door(pub Arc<Outlets>);
+
+impl Outlet for Door {
+    fn bundle(&self, link: LinkSlot, priority: bool, parcel: Parcel) -> Pressure {
+        let links = self.0.links.pin();
+        let Some(lanes) = links.get(&link) else { return Pressure::Gone };
+        lanes.push(if priority { &lanes.priority } else { &lanes.bulk }, parcel)
+    }
+
+    fn control(&self, link: LinkSlot, parcel: Parcel) {
+        self.0.control(link, parcel);
+    }
+
+    fn deliver(&self, connection: ConnectionSlot, parcel: Parcel) -> Pressure {
+        let connections = self.0.connections.pin();
+        let Some(lane) = connections.get(&connection) else { return Pressure::Gone };
+        let pressure = lane.push(parcel, limits::DELIVERY_CUT_BYTES);
+        if pressure == Pressure::Slow {
+            self.0.may_hold.store(true, Ordering::Release);
+        }
+        pressure
+    }
+
+    fn tell(&self, connection: ConnectionSlot, parcel: Parcel) {
+        self.0.tell(connection, parcel);
+    }
+
+    fn has_drained(&self, connection: ConnectionSlot) -> bool {
+        let drained = self.0.connections.pin().get(&connection).is_none_or(|lane| lane.lane.has_drained());
+        if !drained {
+            self.0.may_hold.store(true, Ordering::Release);
+        }
+        drained
+    }
+
+    fn unresolved(&self, publications: Vec<Publication>) {
+        let before = self.0.unresolved_count.fetch_add(publications.len(), Ordering::AcqRel);
+        if before + publications.len() > limits::UNRESOLVED_MAX {
+            self.0.unresolved_count.fetch_sub(publications.len(), Ordering::AcqRel);
+            return self.0.tell_undelivered(publications);
+        }
+        publications.into_iter().for_each(|publication| self.0.unresolved.push(publication));
+        self.0.unresolved_came.notify_one();
+    }
+
+    fn stopwatch(&self) -> u64 {
+        self.0.clock.nanos()
+    }
+}
