@@ -1,0 +1,270 @@
+//! A mesh of real processes on this machine: made, watched and taken down.
+
+use std::fs;
+use std::net::{SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+use starling_core::identity::Roles;
+use starling_core::time::Time;
+use starling_net::trust::{Authority, NodeRequest, Trust};
+
+/// How long certificates of a mesh on one machine last.
+const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A node to be run.
+#[derive(Clone, Debug)]
+pub struct PlannedNode {
+    /// Its name.
+    pub name: String,
+    /// One role.
+    pub roles: Roles,
+    /// Its region.
+    pub region: String,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Where it serves HTTP, if it does.
+    pub http: Option<SocketAddr>,
+    /// Nodes with the same number share a process.
+    pub process: usize,
+}
+
+/// What a mesh shall be.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Name of the mesh.
+    pub mesh: String,
+    /// Directory for keys, configuration and logs; must exist and be empty.
+    pub directory: PathBuf,
+    /// The program, called as `PROGRAM run --config FILE…`.
+    pub program: PathBuf,
+    /// More arguments for every process.
+    pub arguments: Vec<String>,
+    /// The nodes.
+    pub nodes: Vec<PlannedNode>,
+}
+
+/// A process of the mesh.
+#[derive(Debug)]
+struct Running {
+    child: Child,
+    nodes: Vec<usize>,
+    is_killed: bool,
+}
+
+/// A running mesh. Dropping it kills what still runs.
+#[derive(Debug)]
+pub struct LocalMesh {
+    plan: Plan,
+    trust: Trust,
+    processes: Vec<Running>,
+}
+
+/// A UDP port of the loopback interface that was free a moment ago.
+///
+/// # Errors
+/// The system has none.
+pub fn free_address() -> Result<SocketAddr> {
+    let socket = UdpSocket::bind("127.0.0.1:0").context("no free UDP port on 127.0.0.1")?;
+    Ok(socket.local_addr()?)
+}
+
+/// `count` different free addresses.
+///
+/// # Errors
+/// As [`free_address`].
+pub fn free_addresses(count: usize) -> Result<Vec<SocketAddr>> {
+    // All sockets are held until the last is bound, so that no port is given twice.
+    let sockets: Vec<UdpSocket> = (0..count)
+        .map(|_| UdpSocket::bind("127.0.0.1:0").context("no free UDP port on 127.0.0.1"))
+        .collect::<Result<_>>()?;
+    sockets.iter().map(|socket| Ok(socket.local_addr()?)).collect()
+}
+
+impl LocalMesh {
+    /// Makes keys and configuration, and starts the processes. They are not linked yet when this
+    /// returns; ask the nodes.
+    ///
+    /// # Errors
+    /// What could not be written or started; nothing is left running.
+    pub fn launch(plan: Plan) -> Result<LocalMesh> {
+        let authority = Authority::create(&plan.mesh)?;
+        authority.trust().save(&plan.directory.join("mesh.trust"))?;
+        let mut mesh = LocalMesh { trust: authority.trust().clone(), plan, processes: Vec::new() };
+        let seeds: Vec<String> = mesh.aggregators().map(|node| format!("\"{}\"", node.address)).collect();
+        for node in &mesh.plan.nodes {
+            mesh.write_node(&authority, node, &seeds)?;
+        }
+        let processes = mesh.plan.nodes.iter().map(|node| node.process + 1).max().unwrap_or(0);
+        for process in 0..processes {
+            let nodes: Vec<usize> = (0..mesh.plan.nodes.len())
+                .filter(|index| mesh.plan.nodes[*index].process == process)
+                .collect();
+            if !nodes.is_empty() {
+                let child = mesh.start(process, &nodes)?;
+                mesh.processes.push(Running { child, nodes, is_killed: false });
+            }
+        }
+        Ok(mesh)
+    }
+
+    fn aggregators(&self) -> impl Iterator<Item = &PlannedNode> {
+        self.plan.nodes.iter().filter(|node| node.roles.has(Roles::AGGREGATOR))
+    }
+
+    fn write_node(&self, authority: &Authority, node: &PlannedNode, seeds: &[String]) -> Result<()> {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let wall = Time(u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX));
+        let request = NodeRequest::new(node.roles, &node.region, &node.name, LIFETIME)?;
+        let directory = self.plan.directory.join(&node.name);
+        authority.issue(&request, wall)?.save(&directory)?;
+        let role = node.roles.to_string();
+        let http = node.http.map(|http| format!("http = \"{http}\"\n")).unwrap_or_default();
+        let config = format!(
+            "[node]\nname = \"{}\"\nregion = \"{}\"\nroles = [\"{role}\"]\ncredentials = \".\"\ndata = \"data\"\n\n\
+             [listen]\nquic = \"{}\"\n{http}\n[mesh]\nseeds = [{}]\n",
+            node.name,
+            node.region,
+            node.address,
+            seeds.join(", "),
+        );
+        fs::create_dir_all(directory.join("data"))?;
+        fs::write(self.config_of(node), config)
+            .with_context(|| format!("cannot write into {}", directory.display()))
+    }
+
+    fn config_of(&self, node: &PlannedNode) -> PathBuf {
+        self.plan.directory.join(&node.name).join("node.toml")
+    }
+
+    fn start(&self, process: usize, nodes: &[usize]) -> Result<Child> {
+        let log = fs::File::create(self.plan.directory.join(format!("process-{process}.log")))?;
+        let mut command = Command::new(&self.plan.program);
+        command.arg("run");
+        for node in nodes {
+            command.arg("--config").arg(self.config_of(&self.plan.nodes[*node]));
+        }
+        // The process ends when our end of this pipe closes, so that nothing outlives us, however we end.
+        command.args(&self.plan.arguments).arg("--until-stdin-closes").stdin(Stdio::piped());
+        command.stdout(log.try_clone()?).stderr(log);
+        command.spawn().with_context(|| format!("cannot start {}", self.plan.program.display()))
+    }
+
+    /// What was planned.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// What clients need to trust it.
+    pub fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
+    /// The trust file.
+    pub fn trust_path(&self) -> PathBuf {
+        self.plan.directory.join("mesh.trust")
+    }
+
+    /// Process ids of what runs.
+    pub fn processes(&self) -> Vec<u32> {
+        self.processes.iter().filter(|running| !running.is_killed).map(|running| running.child.id()).collect()
+    }
+
+    /// The process that runs a node.
+    pub fn process_of(&self, name: &str) -> Option<u32> {
+        let index = self.plan.nodes.iter().position(|node| node.name == name)?;
+        let running = self.processes.iter().find(|running| running.nodes.contains(&index))?;
+        Some(running.child.id())
+    }
+
+    /// Ends the process of a node by signal 9, with whatever else it runs.
+    ///
+    /// # Errors
+    /// There is no such node, or the system refuses.
+    pub fn kill(&mut self, name: &str) -> Result<()> {
+        let index = self.plan.nodes.iter().position(|node| node.name == name);
+        let index = index.with_context(|| format!("no node is called {name}"))?;
+        let running = self.processes.iter_mut().find(|running| running.nodes.contains(&index));
+        let running = running.with_context(|| format!("{name} was not started"))?;
+        running.is_killed = true;
+        running.child.kill()?;
+        running.child.wait()?;
+        Ok(())
+    }
+
+    /// A process that ended by itself: its nodes and the end of what it said.
+    pub fn find_ended(&mut self) -> Option<String> {
+        let directory = self.plan.directory.clone();
+        for (process, running) in
+            self.processes.iter_mut().enumerate().filter(|(_, running)| !running.is_killed)
+        {
+            if let Ok(Some(status)) = running.child.try_wait() {
+                running.is_killed = true;
+                let names: Vec<&str> =
+                    running.nodes.iter().map(|node| self.plan.nodes[*node].name.as_str()).collect();
+                let said = tail(&directory.join(format!("process-{process}.log")));
+                return Some(format!("{} ended ({status}): {said}", names.join(", ")));
+            }
+        }
+        None
+    }
+
+    /// Asks every process to stop, waits, and kills what does not.
+    ///
+    /// # Errors
+    /// A process had to be killed.
+    pub fn stop(mut self, patience: Duration) -> Result<()> {
+        for process in self.processes() {
+            terminate(process);
+        }
+        let until = std::time::Instant::now() + patience;
+        let mut stubborn = Vec::new();
+        for running in self.processes.iter_mut().filter(|running| !running.is_killed) {
+            loop {
+                match running.child.try_wait() {
+                    Ok(Some(_)) | Err(_) => break,
+                    Ok(None) if std::time::Instant::now() < until => {
+                        std::thread::sleep(Duration::from_millis(20))
+                    }
+                    Ok(None) => {
+                        stubborn.push(running.child.id().to_string());
+                        break;
+                    }
+                }
+            }
+            running.is_killed = stubborn.is_empty();
+        }
+        if stubborn.is_empty() {
+            Ok(())
+        } else {
+            bail!("processes {} did not stop in time", stubborn.join(", "))
+        }
+    }
+}
+
+impl Drop for LocalMesh {
+    fn drop(&mut self) {
+        for running in self.processes.iter_mut().filter(|running| !running.is_killed) {
+            // It may have ended already; there is nobody left to tell.
+            if running.child.kill().is_ok() {
+                running.child.wait().ok();
+            }
+        }
+    }
+}
+
+/// Sends SIGTERM by the system's `kill`: std has no signal but 9, and unsafe code is forbidden here.
+fn terminate(process: u32) {
+    let sent = Command::new("kill").arg("-TERM").arg(process.to_string()).stderr(Stdio::null()).status();
+    if !sent.is_ok_and(|status| status.success()) {
+        eprintln!("warning: process {process} could not be asked to stop");
+    }
+}
+
+fn tail(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().rev().take(5).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join(" | ")
+}
