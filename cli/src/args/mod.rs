@@ -1,0 +1,25 @@
+//! What each command takes, as plain data that clap fills in; one file a command. Nothing is done
+//! here. Commands that ask a mesh flatten [`ClientOptions`].
+
+pub mod client;
+pub mod completions;
+pub mod config;
+pub mod dev;
+pub mod init;
+pub mod inspect;
+pub mod loadtest;
+pub mod messages;
+pub mod run;
+
+pub use client::{ClientOptions, ClientSettings};
+pub use completions::CompletionsArgs;
+pub use config::{ConfigArgs, ConfigCommand};
+pub use dev::DevArgs;
+pub use init::InitArgs;
+pub use inspect::{AgentsArgs, InspectArgs, PingArgs};
+pub use loadtest::{LoadProfile, LoadtestArgs};
+pub use messages::{PublishArgs, SendArgs, SubscribeArgs};
+pub use run::RunArgs;
+
+#[cfg(test)]
+mod tests;

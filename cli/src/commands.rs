@@ -1,0 +1,112 @@
+//! The whole command line. What a command takes is in [`crate::args`], one file a command.
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::args::{
+    AgentsArgs, ClientOptions, CompletionsArgs, ConfigArgs, DevArgs, InitArgs, InspectArgs, LoadtestArgs,
+    PingArgs, PublishArgs, RunArgs, SendArgs, SubscribeArgs,
+};
+use crate::output::Format;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0 ok   1 failed   2 usage   3 configuration   4 unreachable   5 not allowed
+  6 not found   7 timeout   99 threshold missed   130 interrupted
+
+Example:
+  starling init my-mesh
+  starling config check my-mesh/nodes/edge-1/edge-1.toml";
+
+/// A mesh for agents: edges host them, aggregators fold what they say, coordinators agree.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "starling", version, arg_required_else_help = true, after_long_help = EXIT_CODES)]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: GlobalOptions,
+    /// How client commands find the mesh, when given before the command.
+    #[command(flatten)]
+    pub client: ClientOptions,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command, before or after its name.
+#[derive(Args, Clone, Debug, Default)]
+pub struct GlobalOptions {
+    /// How answers look on stdout.
+    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    pub output: Format,
+    /// Say more on stderr; twice says most.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Say nothing on stderr but errors.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Run a whole mesh on this machine, with demo agents.
+    Dev(DevArgs),
+    /// Make a new mesh: its authority, and credentials and a sample configuration for each node.
+    Init(InitArgs),
+    /// Run nodes from configuration files, until Ctrl-C or SIGTERM.
+    Run(RunArgs),
+    /// Show what state the mesh is in.
+    Status(InspectArgs),
+    /// List regions with their agents.
+    Regions(InspectArgs),
+    /// List nodes.
+    Members(InspectArgs),
+    /// Count agents by region, state and tag, or find one.
+    Agents(AgentsArgs),
+    /// Publish one entry, or every line of a stream.
+    Publish(PublishArgs),
+    /// Print what is published.
+    Subscribe(SubscribeArgs),
+    /// Send to one agent, wherever it is.
+    Send(SendArgs),
+    /// Measure the round trip to a node.
+    Ping(PingArgs),
+    /// Load a mesh on this machine with agents, and report.
+    Loadtest(Box<LoadtestArgs>),
+    /// Check or show a node's configuration.
+    Config(ConfigArgs),
+    /// Print the completion script for a shell.
+    Completions(CompletionsArgs),
+    /// Print the version.
+    #[command(after_long_help = "Example:\n  starling version -o json")]
+    Version,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_go_before_or_after_the_command() {
+        for line in [["starling", "-o", "json", "version"], ["starling", "version", "-o", "json"]] {
+            assert_eq!(Cli::try_parse_from(line).unwrap().global.output, Format::Json);
+        }
+    }
+
+    #[test]
+    fn every_command_has_an_example() {
+        let mut root = Cli::command();
+        root.build();
+        for command in root.get_subcommands().filter(|command| command.get_name() != "help") {
+            let help = command.clone().render_long_help().to_string();
+            assert!(help.contains("Example"), "{help}");
+        }
+    }
+}

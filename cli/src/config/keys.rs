@@ -1,0 +1,196 @@
+//! Every key of a configuration file: its table, kind, default, and what it is for.
+
+/// What a value must look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// 1 to 64 characters out of a-z, 0-9 and -.
+    Name,
+    /// Some of edge, aggregator, coordinator.
+    Roles,
+    /// A directory.
+    Directory,
+    /// An IP address and a port.
+    Socket,
+    /// A host and a port.
+    Address,
+    /// Some hosts and ports.
+    Addresses,
+    /// One of machine, lan, wan.
+    Preset,
+    /// One of error, warn, info, debug, trace.
+    Level,
+}
+
+impl Kind {
+    /// Whether the value is a list of strings rather than one string.
+    pub fn is_list(self) -> bool {
+        match self {
+            Kind::Roles | Kind::Addresses => true,
+            Kind::Name | Kind::Directory | Kind::Socket | Kind::Address | Kind::Preset | Kind::Level => false,
+        }
+    }
+}
+
+/// What becomes of a key that nobody sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absent {
+    /// It is an error.
+    Required,
+    /// It stays without a value.
+    Unset,
+    /// It has this value; an empty text is an empty list for lists.
+    Default(&'static str),
+}
+
+/// One key.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Key {
+    /// The table it is in.
+    pub table: &'static str,
+    /// Its name in the table.
+    pub name: &'static str,
+    /// What its value must look like.
+    pub kind: Kind,
+    /// What holds when nobody sets it.
+    pub absent: Absent,
+    /// A value as TOML.
+    pub example: &'static str,
+    /// What it is for, in a few words.
+    pub about: &'static str,
+}
+
+/// All keys, in the order in which they are shown.
+pub static KEYS: [Key; 11] = [
+    Key {
+        table: "node",
+        name: "name",
+        kind: Kind::Name,
+        absent: Absent::Required,
+        example: "\"edge-1\"",
+        about: "what people call this node, 1 to 64 of a-z, 0-9 and -",
+    },
+    Key {
+        table: "node",
+        name: "region",
+        kind: Kind::Name,
+        absent: Absent::Required,
+        example: "\"eu\"",
+        about: "the region it belongs to, 1 to 64 of a-z, 0-9 and -",
+    },
+    Key {
+        table: "node",
+        name: "roles",
+        kind: Kind::Roles,
+        absent: Absent::Required,
+        example: "[\"edge\"]",
+        about: "edge, aggregator or coordinator; several run as one node per role on consecutive ports",
+    },
+    Key {
+        table: "node",
+        name: "credentials",
+        kind: Kind::Directory,
+        absent: Absent::Default("credentials"),
+        example: "\"credentials\"",
+        about: "the directory of its keys and certificates, relative to this file",
+    },
+    Key {
+        table: "node",
+        name: "data",
+        kind: Kind::Directory,
+        absent: Absent::Default("data"),
+        example: "\"data\"",
+        about: "the directory for what it must remember, relative to this file",
+    },
+    Key {
+        table: "listen",
+        name: "quic",
+        kind: Kind::Socket,
+        absent: Absent::Default("0.0.0.0:7420"),
+        example: "\"0.0.0.0:7420\"",
+        about: "the IP address and UDP port for links and agents",
+    },
+    Key {
+        table: "listen",
+        name: "advertise",
+        kind: Kind::Address,
+        absent: Absent::Unset,
+        example: "\"edge-1.example.org:7420\"",
+        about: "the address, host:port, at which others reach listen.quic",
+    },
+    Key {
+        table: "listen",
+        name: "http",
+        kind: Kind::Socket,
+        absent: Absent::Unset,
+        example: "\"127.0.0.1:7400\"",
+        about: "the IP address and TCP port for health, metrics and dashboard",
+    },
+    Key {
+        table: "mesh",
+        name: "seeds",
+        kind: Kind::Addresses,
+        absent: Absent::Default(""),
+        example: "[\"coordinator.example.org:7420\"]",
+        about: "addresses, host:port, of nodes to begin with",
+    },
+    Key {
+        table: "mesh",
+        name: "preset",
+        kind: Kind::Preset,
+        absent: Absent::Default("lan"),
+        example: "\"lan\"",
+        about: "machine, lan or wan: how soon a silent link is given up",
+    },
+    Key {
+        table: "log",
+        name: "level",
+        kind: Kind::Level,
+        absent: Absent::Default("info"),
+        example: "\"info\"",
+        about: "error, warn, info, debug or trace",
+    },
+];
+
+impl Key {
+    /// Table and name, as in `listen.quic`.
+    pub fn path(&self) -> String {
+        format!("{}.{}", self.table, self.name)
+    }
+
+    /// The environment variable that overrides it, as in `STARLING_LISTEN_QUIC`.
+    pub fn variable(&self) -> String {
+        format!("STARLING_{}_{}", self.table, self.name).to_uppercase()
+    }
+}
+
+/// The key with this path.
+pub fn find(path: &str) -> Option<&'static Key> {
+    path.split_once('.').and_then(|(table, name)| in_table(table).find(|key| key.name == name))
+}
+
+/// The keys of a table.
+pub fn in_table(table: &str) -> impl Iterator<Item = &'static Key> {
+    KEYS.iter().filter(move |key| key.table == table)
+}
+
+/// The tables, each once.
+pub fn tables() -> impl Iterator<Item = &'static str> {
+    let begins_table = |index: usize| index == 0 || KEYS[index - 1].table != KEYS[index].table;
+    (0..KEYS.len()).filter(move |index| begins_table(*index)).map(|index| KEYS[index].table)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_a_table_stand_together_and_are_found() {
+        assert_eq!(tables().collect::<Vec<_>>(), ["node", "listen", "mesh", "log"]);
+        for key in &KEYS {
+            assert_eq!(find(&key.path()), Some(key));
+            assert_eq!(key.example.starts_with('['), key.kind.is_list(), "{}", key.path());
+        }
+        assert_eq!(find("listen.quic").map(Key::variable).as_deref(), Some("STARLING_LISTEN_QUIC"));
+        assert_eq!(find("listen"), None);
+    }
+}

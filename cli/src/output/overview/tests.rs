@@ -1,0 +1,139 @@
+//! The shapes that scripts rely on, and the tables that people read.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::output::{Format, render};
+
+fn counter(name: &str, value: u64) -> Counter {
+    Counter { name: name.to_owned(), value }
+}
+
+fn member(name: &str, roles: &str, status: &str) -> Member {
+    Member {
+        id: Bytes::from_static(&[0xab; 32]),
+        name: name.to_owned(),
+        roles: roles.to_owned(),
+        region: "eu".to_owned(),
+        address: "127.0.0.1:7421".to_owned(),
+        status: status.to_owned(),
+        process: 4_242,
+        incarnation: 9,
+        version: "0.1.0".to_owned(),
+        agents: 1_500,
+    }
+}
+
+fn overview() -> Overview {
+    let region = |name: &str, agents| RegionView {
+        name: name.to_owned(),
+        edges: 2,
+        aggregators: 1,
+        agents,
+        states: vec![counter("idle", 1_200), counter("busy", 300)],
+        tags: vec![counter("demo", 5)],
+        distinct: 1_490,
+        totals: vec![counter("entries", 77)],
+        age_ms: 120,
+        quantiles: vec![counter("delivery_us.p99", 900)],
+    };
+    Overview {
+        mesh: "flock".to_owned(),
+        node: Some(member("edge-1", "edge", "up")),
+        regions: vec![region("us", 10), region("eu", 1_500)],
+        members: vec![member("hub", "coordinator+edge", "down"), member("edge-1", "edge", "up")],
+        as_of_ms: 1_700_000_000_000,
+        update_index: 3,
+        counters: vec![counter("entries_in", 12_345)],
+    }
+}
+
+fn json_of(answer: &impl Render) -> Value {
+    serde_json::from_str(&render(answer, Format::Json).unwrap()).unwrap()
+}
+
+fn edge_1() -> Value {
+    json!({
+        "id": "ab".repeat(32), "name": "edge-1", "roles": ["edge"], "region": "eu",
+        "address": "127.0.0.1:7421", "status": "up", "pid": 4242, "incarnation": 9,
+        "version": "0.1.0", "agents": 1500,
+    })
+}
+
+#[test]
+fn members_as_json() {
+    let members = json_of(&Members::of(&overview()));
+    assert_eq!(members["schema"], "starling.members/1");
+    assert_eq!(members["mesh"], "flock");
+    assert_eq!(members["as_of_ms"], 1_700_000_000_000_u64);
+    assert_eq!(members["members"][0], edge_1());
+    assert_eq!(members["members"][1]["roles"], json!(["coordinator", "edge"]));
+}
+
+#[test]
+fn members_as_lines_stand_alone() {
+    let text = render(&Members::of(&overview()), Format::Jsonl).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let mut expected = edge_1();
+    expected["schema"] = json!("starling.member/1");
+    expected["mesh"] = json!("flock");
+    expected["as_of_ms"] = json!(1_700_000_000_000_u64);
+    assert_eq!(lines[0], expected);
+    assert_eq!(lines.len(), 2);
+}
+
+#[test]
+fn members_as_a_table() {
+    let expected = "\
++--------+------------------+--------+--------+----------------+--------+------+---------+------------------+
+| NAME   | ROLES            | REGION | STATUS | ADDRESS        | AGENTS |  PID | VERSION | ID               |
++===========================================================================================================+
+| edge-1 | edge             | eu     | up     | 127.0.0.1:7421 |  1,500 | 4242 | 0.1.0   | abababababababab |
+| hub    | coordinator+edge | eu     | down   | 127.0.0.1:7421 |  1,500 | 4242 | 0.1.0   | abababababababab |
++--------+------------------+--------+--------+----------------+--------+------+---------+------------------+
+";
+    assert_eq!(Members::of(&overview()).table(), expected);
+    assert_eq!(Members::of(&Overview::default()).table(), "no nodes known\n");
+}
+
+#[test]
+fn regions_in_every_format() {
+    let regions = Regions::of(&overview());
+    let whole = json_of(&regions);
+    assert_eq!(whole["schema"], "starling.regions/1");
+    let eu = json!({
+        "name": "eu", "agents": 1500, "edges": 2, "aggregators": 1, "distinct": 1490, "age_ms": 120,
+        "states": {"busy": 300, "idle": 1200}, "tags": {"demo": 5}, "totals": {"entries": 77},
+        "quantiles": {"delivery_us.p99": 900},
+    });
+    assert_eq!(whole["regions"][0], eu);
+    assert_eq!(render(&regions, Format::Jsonl).unwrap().lines().count(), 2);
+    let table = regions.table();
+    assert!(
+        table
+            .contains("| eu     |  1,500 |    1,490 |     2 |           1 |    120 | busy 300, idle 1,200 |")
+    );
+}
+
+#[test]
+fn status_sums_up() {
+    let status = Status::of(&overview());
+    let whole = json_of(&status);
+    assert_eq!(whole["schema"], "starling.status/1");
+    assert_eq!(whole["agents"], 1_510);
+    assert_eq!(whole["members"], json!({"up": 1, "down": 1, "known": 0}));
+    assert_eq!(whole["node"], edge_1());
+    assert_eq!(whole["counters"], json!({"entries_in": 12345}));
+    let expected = "\
+mesh         flock
+answered by  edge-1 (edge) in eu, 127.0.0.1:7421
+agents       1,510
+regions      2 with 4 edges
+nodes        1 up, 1 down, 0 known
+update       3
+entries_in   12,345
+";
+    assert_eq!(status.table(), expected);
+    assert_eq!(render(&status, Format::Jsonl).unwrap().lines().count(), 1);
+}

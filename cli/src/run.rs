@@ -1,0 +1,242 @@
+//! `starling run`: nodes from configuration files, in this process, until they are asked to stop.
+
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::path::Path;
+use std::time::Duration;
+
+use starling_aggregator::Aggregator;
+use starling_coordinator::Coordinator;
+use starling_core::event::Event;
+use starling_core::identity::{Roles, SecretKey, VerifyKey};
+use starling_core::machine::Machine;
+use starling_core::membership::Identity;
+use starling_edge::Edge;
+use starling_net::shaping::{Rule, Shaper};
+use starling_net::trust::{NodeCredentials, install_crypto};
+use starling_net::{Node, NodeHandle, NodeSettings, Start, StartError};
+use tokio::task::JoinSet;
+
+use crate::args::RunArgs;
+use crate::config::{Config, Level};
+use crate::exit::{ExitCode, Failure};
+use crate::output::Output;
+use crate::signals::stop_requested;
+
+/// Runs the nodes of all files; nothing runs unless all can.
+///
+/// # Errors
+/// A file or credential is wrong, a port is taken, or a node failed while it ran.
+pub fn run(args: &RunArgs, output: &Output) -> Result<(), Failure> {
+    install_crypto();
+    let mut configs = Vec::new();
+    for file in &args.files {
+        let (config, _) = Config::load(file, &args.overrides)?;
+        configs.extend(config.nodes());
+    }
+    let delays = args.delays.as_deref().map(read_delays).transpose()?.unwrap_or_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let ended = runtime.block_on(run_nodes(&configs, &delays, args.until_stdin_closes, output));
+    runtime.shutdown_background();
+    ended
+}
+
+async fn run_nodes(
+    configs: &[Config],
+    delays: &[Delay],
+    is_child: bool,
+    output: &Output,
+) -> Result<(), Failure> {
+    let credentials = check(configs)?;
+    let mut handles = Vec::new();
+    for (config, credentials) in configs.iter().zip(credentials) {
+        let handle = start(config, credentials, delays).await?;
+        output.note(&format!("{} listens on {}", config.name, handle.address()));
+        handles.push(handle);
+    }
+    let mut stories = JoinSet::new();
+    for (config, handle) in configs.iter().zip(&handles) {
+        let (name, level, output) = (config.name.to_string(), config.log, output.clone());
+        let mut events = handle.events();
+        stories.spawn(async move {
+            while let Ok(event) = events.recv().await {
+                tell(&output, level, &name, &event);
+            }
+        });
+    }
+    let failed = tokio::select! {
+        () = stop_requested() => None,
+        () = stdin_closed(), if is_child => None,
+        failed = first_failure(&handles) => Some(failed),
+    };
+    let mut stopping = JoinSet::new();
+    for handle in handles {
+        stopping.spawn(handle.stop());
+    }
+    stopping.join_all().await;
+    match failed {
+        None => Ok(()),
+        Some(why) => Err(Failure::new(ExitCode::Failed, why)),
+    }
+}
+
+async fn stdin_closed() {
+    let read = tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
+    // Whatever ended the reading, nobody is at the other end any more.
+    read.await.ok();
+}
+
+/// Waits until a node ends by itself, which it only does when it cannot go on.
+async fn first_failure(handles: &[NodeHandle]) -> String {
+    let mut ends: Vec<_> = handles.iter().map(|handle| Box::pin(handle.ended())).collect();
+    std::future::poll_fn(|context| {
+        for end in &mut ends {
+            if let std::task::Poll::Ready(why) = end.as_mut().poll(context) {
+                return std::task::Poll::Ready(why.unwrap_or_else(|| "a node ended by itself".into()));
+            }
+        }
+        std::task::Poll::Pending
+    })
+    .await
+}
+
+/// Every node's credentials, if all can be read and every port is free: what stops one node must not
+/// leave others half-started.
+fn check(configs: &[Config]) -> Result<Vec<NodeCredentials>, Failure> {
+    let mut credentials = Vec::new();
+    let mut held = Vec::new();
+    for config in configs {
+        credentials.push(NodeCredentials::load(&config.credentials)?);
+        let address = config.quic;
+        let socket = UdpSocket::bind(address).map_err(|source| match source.kind() {
+            io::ErrorKind::AddrInUse => failure(config, &StartError::AddressTaken { address }),
+            _ => failure(config, &StartError::Listen { address, source }),
+        })?;
+        // Held until the last is checked, so that two nodes with one port are found.
+        held.push(socket);
+    }
+    Ok(credentials)
+}
+
+async fn start(
+    config: &Config,
+    credentials: NodeCredentials,
+    delays: &[Delay],
+) -> Result<NodeHandle, Failure> {
+    fs::create_dir_all(&config.data).map_err(|error| {
+        Failure::new(
+            ExitCode::Configuration,
+            format!("cannot make the directory {}: {error}", config.data.display()),
+        )
+        .with_help("check `data` in the configuration and the directory's owner")
+    })?;
+    let (roles, seeds) = (config.roles, config.seeds.clone());
+    let authority = credentials.trust.verify_key()?;
+    let key = credentials.identity.clone();
+    let mesh = credentials.trust.mesh_name.to_string();
+    let settings = NodeSettings {
+        trust: credentials.trust.clone(),
+        credentials,
+        listen: config.quic,
+        advertise: config.advertise.clone(),
+        directory: config.data.clone(),
+        spreads: roles.has(Roles::AGGREGATOR),
+        shaper: shaper(config.quic, delays),
+        version: env!("CARGO_PKG_VERSION").to_string(),
+    };
+    let make = move |start: Start| machine(roles, start, seeds, (mesh, authority, key));
+    Node::start(settings, make).await.map_err(|error| failure(config, &error))
+}
+
+fn machine(
+    roles: Roles,
+    start: Start,
+    seeds: Vec<String>,
+    (mesh, authority, key): (String, VerifyKey, SecretKey),
+) -> Box<dyn Machine> {
+    let me = Identity {
+        mesh,
+        admission: start.admission,
+        incarnation: start.me.incarnation,
+        addresses: vec![start.advertised],
+        process: std::process::id(),
+        version: env!("CARGO_PKG_VERSION").to_string(),
+        authority,
+    };
+    if roles.has(Roles::COORDINATOR) {
+        Box::new(Coordinator::new(me, key, seeds, start.seed))
+    } else if roles.has(Roles::AGGREGATOR) {
+        Box::new(Aggregator::new(me, seeds, start.seed))
+    } else {
+        Box::new(Edge::new(me, seeds, start.seed, start.now))
+    }
+}
+
+fn failure(config: &Config, error: &StartError) -> Failure {
+    let what = format!("{} does not start: {error}", config.name);
+    match error {
+        StartError::AddressTaken { .. } | StartError::Listen { .. } | StartError::Trust(_) => {
+            Failure::new(ExitCode::Configuration, what)
+        }
+        StartError::OtherMesh { .. } | StartError::Directory { .. } | StartError::Log(_) => {
+            Failure::new(ExitCode::Configuration, what)
+        }
+    }
+}
+
+fn tell(output: &Output, level: Level, name: &str, event: &Event) {
+    let (of, text) = match event {
+        Event::PeerUp { name, roles, region } => {
+            (Level::Debug, format!("link up: {name} ({roles}, {region})"))
+        }
+        Event::PeerDown { name, timed_out: true } => (Level::Warn, format!("link down: {name} fell silent")),
+        Event::PeerDown { name, timed_out: false } => (Level::Debug, format!("link down: {name} closed it")),
+        Event::PeerLost { name } => (Level::Warn, format!("lost: {name}")),
+        Event::Refused { peer, reason } => (Level::Warn, format!("refused {peer}: {reason}")),
+        Event::AgentSuperseded { agent } => (Level::Debug, format!("agent {agent} attached elsewhere")),
+        Event::UpdateApplied { index } => (Level::Info, format!("system update {index} applied")),
+        Event::InterestWidened => (Level::Info, "so many patterns that wider ones are declared".into()),
+    };
+    if of <= level {
+        output.note(&format!("{name}: {text}"));
+    }
+}
+
+/// One line of a delays file: what one address sends to another takes this long.
+#[derive(Clone, Copy, Debug)]
+struct Delay {
+    from: SocketAddr,
+    to: SocketAddr,
+    one_way: Duration,
+}
+
+/// Lines of `FROM TO MILLISECONDS`, written by the load test to imitate distances.
+fn read_delays(file: &Path) -> Result<Vec<Delay>, Failure> {
+    let refuse = |what: String| Failure::new(ExitCode::Configuration, format!("{}: {what}", file.display()));
+    let text = fs::read_to_string(file).map_err(|error| refuse(error.to_string()))?;
+    let parse = |line: &str| {
+        let mut words = line.split_whitespace();
+        let (from, to) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        let one_way = Duration::try_from_secs_f64(words.next()?.parse::<f64>().ok()? / 1000.0).ok()?;
+        Some(Delay { from, to, one_way })
+    };
+    text.lines()
+        .enumerate()
+        .map(|(at, line)| {
+            parse(line).ok_or_else(|| refuse(format!("line {}: expected FROM TO MILLISECONDS", at + 1)))
+        })
+        .collect()
+}
+
+fn shaper(me: SocketAddr, delays: &[Delay]) -> Option<Shaper> {
+    let mine: Vec<&Delay> = delays.iter().filter(|delay| delay.from == me).collect();
+    if mine.is_empty() {
+        return None;
+    }
+    let shaper = Shaper::new(u64::from(me.port()));
+    for delay in mine {
+        shaper.set(delay.to, Rule { delay: delay.one_way, ..Rule::default() });
+    }
+    Some(shaper)
+}

@@ -1,0 +1,112 @@
+//! `starling dev`: comes up whole, counts right, ends without a trace.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::process::{
+    Process, children_of, free_ports, is_alive, is_free, private_directory, run, starling, turn, until,
+};
+use crate::running::{Mesh, NODES};
+
+fn every_port_is_free(first: u16) -> bool {
+    (first..first + NODES).all(is_free)
+}
+
+#[test]
+fn dev_comes_up_counts_and_leaves_nothing_behind() {
+    let _turn = turn();
+    let mut mesh = Mesh::start(250);
+    nodes_are_processes(&mesh);
+    mesh.wait_for_agents(250);
+    let status = mesh.json(&["status"]);
+    assert_eq!((&status["regions"], &status["edges"]), (&2.into(), &6.into()), "{status}");
+    let agents = mesh.json(&["agents"]);
+    assert_eq!(agents["agents"], 250, "{agents}");
+    assert_eq!(agents["regions"].as_array().unwrap().len(), 2, "{agents}");
+    prints_lines(&mesh);
+    a_second_one_is_refused(&mesh);
+
+    let nodes = children_of(mesh.dev.id());
+    assert_eq!(mesh.stop(), 0, "{}", mesh.logs());
+    assert!(!nodes.iter().any(|node| is_alive(*node)), "a node outlived dev: {}", mesh.logs());
+    assert!(every_port_is_free(mesh.first_port), "a port is still taken");
+    assert!(!mesh.context().exists() && !mesh.trust().exists(), "the context is still there");
+    let ended = mesh.run(&["status"]);
+    assert_eq!(ended.code, 4, "{}", ended.stderr);
+    assert!(ended.stderr.contains("help: run `starling dev`"), "{}", ended.stderr);
+}
+
+fn nodes_are_processes(mesh: &Mesh) {
+    let members = mesh.json(&["members"]);
+    let members = members["members"].as_array().unwrap();
+    let pids: BTreeSet<u32> = members.iter().map(|m| m["pid"].as_u64().unwrap() as u32).collect();
+    assert_eq!((members.len(), pids.len()), (11, 11), "{members:?}");
+    let children: BTreeSet<u32> = children_of(mesh.dev.id()).into_iter().collect();
+    assert_eq!(pids, children, "each node is a living child of dev");
+    let count = |role: &str| members.iter().filter(|member| member["roles"][0] == role).count();
+    assert_eq!((count("coordinator"), count("aggregator"), count("edge")), (1, 4, 6));
+}
+
+/// Off a terminal the live line is a line of its own, every five seconds.
+fn prints_lines(mesh: &Mesh) {
+    let lines = || mesh.dev.stderr().lines().filter(|line| line.contains(" agents (")).count();
+    until("two live lines", Duration::from_secs(15), || mesh.logs(), || (lines() >= 2).then_some(()));
+    let said = mesh.dev.stderr();
+    assert!(!said.contains('\x1b') && !said.contains('\r'), "{said:?}");
+    let last = said.lines().last().unwrap();
+    assert!(last.starts_with("250 agents (r0 ") && last.contains("events/s published"), "{last}");
+}
+
+fn a_second_one_is_refused(mesh: &Mesh) {
+    let port = mesh.first_port.to_string();
+    // Of another user, as it were: only the ports are in the way.
+    let elsewhere = private_directory();
+    let mut command = starling(elsewhere.path());
+    command.args(["dev", "--quic-port", &port]);
+    let ended = run(command);
+    assert_eq!(ended.code, 3, "{}", ended.stderr);
+    assert!(ended.stderr.starts_with(&format!("error: cannot listen on udp 127.0.0.1:{port}: ")));
+    assert!(ended.stderr.contains("\nhelp: is another `starling dev` running?"), "{}", ended.stderr);
+    assert_eq!(std::fs::read_dir(elsewhere.path()).unwrap().count(), 0, "nothing half-started");
+
+    // Of the same user: on other ports too, it would take the first one's directory.
+    let ended = mesh.run(&["dev", "--quic-port", &port]);
+    assert_eq!(ended.code, 3, "{}", ended.stderr);
+    assert!(ended.stderr.contains("cannot listen on udp"), "{}", ended.stderr);
+    let ended = mesh.run(&["dev", "--quic-port", &free_ports(NODES).to_string()]);
+    assert_eq!(ended.code, 3, "{}", ended.stderr);
+    let pid = mesh.dev.id();
+    assert!(ended.stderr.contains(&format!("already runs (pid {pid})\nhelp: stop it")), "{}", ended.stderr);
+    assert_eq!(mesh.json(&["status"])["agents"], 250, "the first one goes on");
+}
+
+#[test]
+fn nodes_of_a_killed_dev_end_and_the_next_dev_starts() {
+    let _turn = turn();
+    let (runtime, first_port) = Mesh::start(0).kill_all();
+    assert!(every_port_is_free(first_port));
+    let mut mesh = Mesh::start_in(runtime, first_port, 0);
+    assert_eq!(mesh.json(&["status"])["agents"], 0, "no demo agents were asked for");
+    assert_eq!(mesh.stop(), 0, "{}", mesh.logs());
+}
+
+#[test]
+fn ctrl_c_while_dev_starts_leaves_nothing_behind() {
+    let _turn = turn();
+    let runtime = private_directory();
+    let first = free_ports(NODES);
+    for after in [0, 30, 100, 400] {
+        let mut command = starling(runtime.path());
+        command.args(["dev", "--quic-port", &first.to_string()]);
+        let dev = Process::start(command);
+        std::thread::sleep(Duration::from_millis(after));
+        let nodes = children_of(dev.id());
+        dev.signal("INT");
+        let ended = dev.wait(Duration::from_secs(10));
+        assert!([0, 130].contains(&ended.code), "after {after} ms: {ended:?}");
+        let told = || format!("{nodes:?}");
+        until("the nodes end", Duration::from_secs(10), told, || {
+            (!nodes.iter().any(|node| is_alive(*node)) && every_port_is_free(first)).then_some(())
+        });
+    }
+}
