@@ -39,6 +39,8 @@ use starling_core::wire::request::{Ask, Home, RefusedCode, Say};
 const LISTEN: Duration = Duration::from_millis(500);
 /// How long it waits for edges that it knows of and that do not declare.
 const READY_AFTER: Duration = Duration::from_secs(3);
+/// Other aggregators hear the figure this often, only to show it to who asks them.
+const PEERS_FIGURE_INTERVAL: Duration = Duration::from_secs(1);
 /// A figure in a control frame, and what goes round it.
 const FIGURE_BYTES_MAX: usize = limits::CONTROL_BYTES_MAX - 64;
 
@@ -53,6 +55,8 @@ pub struct Aggregator {
     global: Global,
     figure_due: Option<Time>,
     figure_next: Time,
+    peers_due: Option<Time>,
+    peers_next: Time,
     updates: Updates,
     measured: Box<Snapshot>,
     started: Option<Time>,
@@ -74,6 +78,8 @@ impl Aggregator {
             global: Global::new(),
             figure_due: None,
             figure_next: Time::ZERO,
+            peers_due: None,
+            peers_next: Time::ZERO,
             updates: Updates::default(),
             measured: Box::default(),
             started: None,
@@ -260,15 +266,21 @@ impl Aggregator {
 
     fn want_figure(&mut self, now: Now) {
         self.figure_due.get_or_insert(self.figure_next.max(now.mono));
+        self.peers_due.get_or_insert(self.peers_next.max(now.mono));
     }
 
-    /// The region's figure to coordinators and to the other aggregators.
+    /// The region's figure to coordinators, and now and then to the other aggregators.
     fn flush_figure(&mut self, now: Now, out: &mut Outbox) {
-        if self.figure_due.is_none_or(|due| due > now.mono) {
+        let is_due = |due: &mut Option<Time>| due.take_if(|due| *due <= now.mono).is_some();
+        let (is_due, is_for_peers) = (is_due(&mut self.figure_due), is_due(&mut self.peers_due));
+        if !is_due && !is_for_peers {
             return;
         }
         self.figure_due = None;
         self.figure_next = now.mono + limits::SUMMARY_INTERVAL;
+        if is_for_peers {
+            self.peers_next = now.mono + PEERS_FIGURE_INTERVAL;
+        }
         let figure = self.fold.figure();
         let bytes = figure.to_bytes();
         let (region, me) = (self.region(), self.neighbours.me().short());
@@ -281,7 +293,8 @@ impl Aggregator {
             return;
         }
         for (_, link, known) in self.neighbours.linked() {
-            if known.roles().has(Roles::AGGREGATOR) || known.roles().has(Roles::COORDINATOR) {
+            let is_peer = known.roles().has(Roles::AGGREGATOR);
+            if known.roles().has(Roles::COORDINATOR) || is_peer && is_for_peers {
                 out.send(link, ControlBody::Figure(bytes.clone()));
             }
         }
@@ -394,6 +407,7 @@ impl Machine for Aggregator {
             self.routes.deadline(),
             self.questions.deadline(),
             self.figure_due,
+            self.peers_due,
             self.ready_check,
         ];
         own.into_iter().flatten().min()

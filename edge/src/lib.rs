@@ -33,13 +33,13 @@ use upward::Upward;
 
 /// How long an edge waits for its peers' interest before it takes agents all the same.
 const READY_AFTER: Duration = Duration::from_secs(3);
-/// Changes of interest up to this many are declared at once; more are collected.
-const CHANGES_AT_ONCE: usize = 256;
-/// Collected changes are declared once nothing more came for this long,
-const CHANGES_QUIET: Duration = Duration::from_millis(50);
-/// or after this long. When thousands of agents arrive at once, what they want ends in a few wider
-/// patterns; declaring all of the exact ones first would cost every peer to learn and forget them.
-const CHANGES_COLLECTED_MAX: Duration = Duration::from_millis(500);
+/// More new subscriptions than this within [`RUSH_WINDOW`] are a rush. What thousands of arriving
+/// agents want ends in a few wider patterns, so these are declared at once; declaring all of the
+/// exact ones first would cost every peer to learn and forget them.
+const RUSH_SUBSCRIPTIONS: usize = 256;
+const RUSH_WINDOW: Duration = Duration::from_millis(500);
+/// Exact patterns are declared again, where they fit, once no window was a rush for this long.
+const RUSH_OVER_AFTER: Duration = Duration::from_secs(1);
 /// When an edge that could not take a system update asks for it again.
 const ASK_UPDATES_AFTER: Duration = Duration::from_secs(1);
 
@@ -51,29 +51,27 @@ struct Confirming {
     version: Option<u64>,
 }
 
-/// Changes of interest that were not declared yet.
+/// Watches how fast subscriptions come.
 #[derive(Debug, Default)]
-struct Changing {
+struct Rush {
+    window: Time,
     count: usize,
-    first: Option<Time>,
-    last: Time,
+    over_at: Option<Time>,
 }
 
-impl Changing {
-    fn add(&mut self, now: Now) {
+impl Rush {
+    /// Takes note of a new subscription; true when a rush begins with it.
+    fn add(&mut self, now: Now) -> bool {
+        if now.mono.since(self.window) >= RUSH_WINDOW {
+            (self.window, self.count) = (now.mono, 0);
+        }
         self.count += 1;
-        self.first.get_or_insert(now.mono);
-        self.last = now.mono;
+        self.count > RUSH_SUBSCRIPTIONS && self.over_at.replace(now.mono + RUSH_OVER_AFTER).is_none()
     }
 
-    fn due(&self) -> Option<Time> {
-        let first = self.first?;
-        let is_few = self.count <= CHANGES_AT_ONCE;
-        Some(if is_few { first } else { (self.last + CHANGES_QUIET).min(first + CHANGES_COLLECTED_MAX) })
-    }
-
-    fn is_due(&self, now: Now) -> bool {
-        self.due().is_some_and(|due| due <= now.mono)
+    /// Whether a rush has ended since the last call.
+    fn ends(&mut self, now: Now) -> bool {
+        self.over_at.take_if(|over| *over <= now.mono).is_some()
     }
 }
 
@@ -95,7 +93,9 @@ pub struct Edge {
     started: Time,
     applied: u64,
     ask_updates_at: Option<Time>,
-    changing: Changing,
+    rush: Rush,
+    /// Whether interest changed since it was last declared.
+    is_undeclared: bool,
     is_stopping: bool,
     measured: Box<Snapshot>,
 }
@@ -121,7 +121,8 @@ impl Edge {
             started: now.mono,
             applied: 0,
             ask_updates_at: None,
-            changing: Changing::default(),
+            rush: Rush::default(),
+            is_undeclared: false,
             is_stopping: false,
             measured: Box::default(),
         }
@@ -270,9 +271,15 @@ impl Edge {
         self.is_ready
     }
 
+    /// Interest is declared with the next view.
+    fn interest_changed(&mut self, now: Now) {
+        self.is_undeclared = true;
+        self.routes.touch(now);
+    }
+
     /// Declares what changed and lets subscriptions wait for it.
     fn declare(&mut self, out: &mut Outbox) {
-        self.changing = Changing::default();
+        self.is_undeclared = false;
         let version = self.offer.flush(out);
         let was_widened = std::mem::replace(&mut self.is_widened, self.offer.is_widened());
         if self.is_widened && !was_widened {
@@ -287,11 +294,12 @@ impl Edge {
     fn settle(&mut self, now: Now, out: &mut Outbox) {
         let facts = self.neighbours.wake(now, out);
         self.facts(now, facts, out);
-        if self.changing.is_due(now) {
-            self.routes.touch(now);
+        if self.rush.ends(now) {
+            self.offer.release();
+            self.interest_changed(now);
         }
         if self.routes.flush(now, &mut self.neighbours, out) {
-            if self.changing.is_due(now) {
+            if self.is_undeclared {
                 self.declare(out);
             }
             for (link, region, version) in self.confirmations.drain(..) {
@@ -355,7 +363,7 @@ impl Machine for Edge {
             self.locating.deadline(),
             self.upward.deadline(),
             self.ask_updates_at,
-            self.changing.due().map(|due| due.max(self.routes.earliest())),
+            self.rush.over_at,
         ];
         own.into_iter().flatten().min()
     }

@@ -102,7 +102,7 @@ impl Edge {
     fn withdraw(&mut self, now: Now, connection: ConnectionSlot, number: u32, pattern: &Pattern) {
         self.routes.unsubscribe(now, pattern, subscription(connection.0, number));
         self.offer.remove(pattern);
-        self.changing.add(now);
+        self.interest_changed(now);
     }
 
     pub(crate) fn on_changes(&mut self, connection: ConnectionSlot, first: u64, changes: Vec<Change>) {
@@ -191,6 +191,11 @@ impl Edge {
                 return Err(RefusedCode::Invalid.because("the subscription's number is in use"));
             }
         }
+        for _ in &wanted {
+            if self.rush.add(now) {
+                self.offer.hold();
+            }
+        }
         let refused = wanted.values().position(|(_, pattern)| !self.offer.add(pattern));
         if let Some(refused) = refused {
             // All or none: those before the refused one go again.
@@ -200,8 +205,8 @@ impl Edge {
         for (number, (agent, pattern)) in wanted {
             self.routes.subscribe(now, &pattern, subscription(slot.0, number));
             self.hosting.subscribe(slot, number, agent, pattern);
-            self.changing.add(now);
         }
+        self.interest_changed(now);
         Ok(())
     }
 

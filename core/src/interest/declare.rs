@@ -4,7 +4,8 @@
 //! prefix, is declared as `prefix.>`, and the patterns of the group no longer count. Which group
 //! goes first is explained at `WideningOrder`; groups return to what they were, one level at a
 //! time, once what is declared then still fits into half the limit, so that a set that swings
-//! around the limit is not declared anew each time. Every change costs the depth of its pattern
+//! around the limit is not declared anew each time. While many patterns come at once, groups are
+//! widened early, and return when it is over ([`Declared::hold`]). Every change costs the depth of its pattern
 //! and a few ordered sets; a widening or narrowing costs its group, which many changes have paid.
 
 use std::cmp::Reverse;
@@ -31,6 +32,8 @@ pub struct Declared {
     candidates: BTreeSet<WideningOrder>,
     /// Groups that are widened, smallest first: how many to declare after narrowing, depth, index.
     widened: BTreeSet<(u32, usize, usize)>,
+    /// While many patterns come at once: groups are widened rather than declare more than so many.
+    held_at: Option<usize>,
 }
 
 /// The difference in what is declared; each list in the order of the patterns.
@@ -84,6 +87,20 @@ impl Declared {
             pending: BTreeMap::new(),
             candidates: BTreeSet::new(),
             widened: BTreeSet::new(),
+            held_at: None,
+        }
+    }
+
+    /// Many patterns come at once: from now on a group is widened rather than declare more than is
+    /// declared now, unless only the whole space is left to widen.
+    pub fn hold(&mut self) {
+        self.held_at.get_or_insert(self.declared.len());
+    }
+
+    /// The many have come: everything is declared as it is again, as far as the limit has room.
+    pub fn release(&mut self) {
+        if self.held_at.take().is_some() {
+            self.narrow_to(self.limit);
         }
     }
 
@@ -115,7 +132,9 @@ impl Declared {
     pub fn remove(&mut self, pattern: &Pattern) -> bool {
         let was_there =
             if pattern.is_system() { self.remove_system(pattern) } else { self.remove_ordinary(pattern) };
-        self.narrow_to_half_the_limit();
+        if self.held_at.is_none() {
+            self.narrow_to(self.limit.div_ceil(2));
+        }
         was_there
     }
 
@@ -205,6 +224,11 @@ impl Declared {
             let best = self.candidates.last().expect("without a group only one pattern is not the system's");
             self.widen(best.index.0);
         }
+        while self.held_at.is_some_and(|held| self.declared.len() > held)
+            && let Some(best) = self.candidates.last().filter(|best| best.is_below_root)
+        {
+            self.widen(best.index.0);
+        }
     }
 
     /// Declares `prefix.>` for a group instead of all that is declared within it.
@@ -230,10 +254,9 @@ impl Declared {
         self.declare(self.prefixes.wide_pattern(index));
     }
 
-    fn narrow_to_half_the_limit(&mut self) {
-        let half = self.limit.div_ceil(2);
+    fn narrow_to(&mut self, most: usize) {
         while let Some((breadth, _, index)) = self.widened.first().copied()
-            && self.declared.len() - 1 + breadth as usize <= half
+            && self.declared.len() - 1 + breadth as usize <= most
         {
             self.narrow(index);
         }

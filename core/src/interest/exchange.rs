@@ -42,6 +42,16 @@ impl Offer {
         self.declared.remove(pattern);
     }
 
+    /// Many are wanted at once: see [`Declared::hold`].
+    pub fn hold(&mut self) {
+        self.declared.hold();
+    }
+
+    /// The many have come: see [`Declared::release`].
+    pub fn release(&mut self) {
+        self.declared.release();
+    }
+
     /// Whether wider patterns are declared than wanted.
     pub fn is_widened(&self) -> bool {
         self.declared.is_widened()

@@ -256,11 +256,6 @@ impl Routes {
         true
     }
 
-    /// The earliest time of the next view.
-    pub fn earliest(&self) -> Time {
-        self.next
-    }
-
     /// When [`Routes::flush`] is wanted.
     pub fn deadline(&self) -> Option<Time> {
         self.due

@@ -123,8 +123,8 @@ fn subscriptions_are_opened_all_or_none() {
             names.iter().zip(part * 2000..).map(|(name, at)| (at, 0, name.as_str())).collect();
         assert_eq!(says(&ask(&mut edge, 7, subscribe(&wanted)), 7), None, "part {part} waits");
     }
-    // So many changes at once are collected for a while before they are declared.
-    edge.pass(600);
+    // A rush is over after a second.
+    edge.pass(1100);
     let outputs = ask(&mut edge, 8, subscribe(&[(90_000, 0, "plain"), (90_001, 0, "$s.more")]));
     assert!(is_refused(says(&outputs, 8), RefusedCode::Limit));
     let outputs = edge.pass(100);
@@ -132,6 +132,36 @@ fn subscriptions_are_opened_all_or_none() {
     assert_eq!(sent(&outputs, 1).iter().find(is_interest), None, "nothing of the refused list is declared");
     // The numbers are free.
     assert_eq!(says(&ask(&mut edge, 9, subscribe(&[(90_000, 0, "plain")])), 9), None);
+}
+
+#[test]
+fn a_rush_of_subscriptions_is_declared_as_few_patterns_and_exactly_when_it_is_over() {
+    let mut edge = bench(&[]);
+    attach(&mut edge, vec![candidate(1, 0, 1)]);
+    edge.link(1, 2, Roles::EDGE, "east");
+    edge.pass(10);
+    let declared = |outputs: &[Output]| {
+        let mut declared = (Vec::new(), Vec::new());
+        for body in sent(outputs, 1) {
+            if let ControlBody::Interest(interest) = body {
+                declared.0.extend(interest.added.clone());
+                declared.1.extend(interest.removed.clone());
+            }
+        }
+        declared
+    };
+    let names: Vec<String> = (0..1000).map(|at| format!("rooms.{at}")).collect();
+    let wanted: Vec<_> = names.iter().zip(1..).map(|(name, at)| (at, 0, name.as_str())).collect();
+    let mut outputs = ask(&mut edge, 6, subscribe(&wanted));
+    outputs.extend(edge.pass(10));
+    assert_eq!(declared(&outputs).0, ["rooms.>"], "at once, and not a thousand");
+    let (added, removed) = declared(&edge.pass(1100));
+    assert_eq!((added.len(), removed), (1000, vec!["rooms.>".to_string()]));
+
+    // Fewer are declared as they are.
+    let mut outputs = ask(&mut edge, 7, subscribe(&[(2000, 0, "news.a"), (2001, 0, "news.b")]));
+    outputs.extend(edge.pass(10));
+    assert_eq!(declared(&outputs).0, ["news.a", "news.b"]);
 }
 
 #[test]

@@ -143,12 +143,43 @@ fn narrows_below_half_the_limit_and_not_before() {
     assert_eq!(changes.removed, [pattern("a.>")]);
 }
 
+#[test]
+fn while_many_come_groups_are_widened_early_and_return_afterwards() {
+    let mut declared = Declared::new(100);
+    add_all(&mut declared, &["old.1", "old.2", "alone"]);
+    declared.hold();
+    let rooms: Vec<String> = (0..50).map(|number| format!("rooms.{number}")).collect();
+    add_all(&mut declared, &rooms.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(shown(&declared), ["alone", "old.>", "rooms.>"]);
+    // Removing does not narrow what will be wanted again in a moment.
+    declared.remove(&pattern("rooms.7"));
+    assert_eq!(shown(&declared), ["alone", "old.>", "rooms.>"]);
+    declared.release();
+    assert_eq!(declared.declared().count(), 52);
+    assert!(!declared.is_widened());
+
+    // The whole mesh's traffic is worse than some patterns more.
+    let mut declared = Declared::new(100);
+    declared.hold();
+    add_all(&mut declared, &["a", "b", "c"]);
+    assert_eq!(shown(&declared), ["a", "b", "c"]);
+
+    // What does not fit stays wide.
+    let mut declared = Declared::new(10);
+    declared.hold();
+    add_all(&mut declared, &rooms.iter().map(String::as_str).collect::<Vec<_>>());
+    declared.release();
+    assert_eq!(shown(&declared), ["rooms.>"]);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Add(Pattern),
     RemoveHeld(prop::sample::Index),
     Remove(Pattern),
     Take,
+    Hold,
+    Release,
 }
 
 fn patterns() -> impl Strategy<Value = Pattern> {
@@ -163,6 +194,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         8 => any::<prop::sample::Index>().prop_map(Step::RemoveHeld),
         1 => patterns().prop_map(Step::Remove),
         1 => Just(Step::Take),
+        1 => Just(Step::Hold),
+        1 => Just(Step::Release),
     ];
     prop::collection::vec(step, 0..200)
 }
@@ -210,6 +243,8 @@ fn run(limit: usize, steps: Vec<Step>) -> Vec<Changes> {
                 found.map(|index| held.swap_remove(index));
             }
             Step::Take => {}
+            Step::Hold => declared.hold(),
+            Step::Release => declared.release(),
         }
         check_promises(&declared, &held, limit);
         if is_take {
