@@ -12,6 +12,7 @@ pub mod acknowledge;
 pub mod counters;
 pub mod deliver;
 pub mod flows;
+mod owed;
 pub mod own;
 pub mod plane;
 pub mod seal;

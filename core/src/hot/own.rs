@@ -1,7 +1,7 @@
 //! The way out: admit, number, seal, retain, send, send again, acknowledge.
 //!
 //! A bundle is sealed when it is full, at once while the sealing budget has tokens, and otherwise
-//! when the next token comes. It is retained until every destination has it; destinations are fixed
+//! when the next token comes; as several where its receivers have little in common ([`Parts`]). It is retained until every destination has it; destinations are fixed
 //! when it is sealed, from the interest in force.
 //!
 //! Bundles go to a destination in **runs**. A run stays on one way, in order, and begins with the
@@ -19,8 +19,9 @@ use super::Pressure;
 use super::acknowledge::add_missing;
 use super::counters::Counters;
 use super::deliver::{Delivery, Scratch, deliver_section};
+use super::owed::{Owed, Parts, find_owed, send};
 use super::plane::{Plane, Touched};
-use super::seal::{Author, Open, Sealed, unpack};
+use super::seal::{Author, Drafts, Open, Sealed, unpack};
 use super::view::View;
 use crate::hash::HashMap;
 use crate::id::{AgentId, RegionId, ShortId};
@@ -28,7 +29,7 @@ use crate::limits;
 use crate::machine::{ConnectionSlot, Destination, LinkSlot};
 use crate::time::{Now, Time};
 use crate::wire::agent::Published;
-use crate::wire::bundle::{Bundle, Class, Passage, SectionSet};
+use crate::wire::bundle::{Bundle, Class, SectionSet};
 use crate::wire::entry::Extras;
 
 /// Where a publication goes.
@@ -87,13 +88,6 @@ pub enum Task {
     Forget(Destination),
     /// The sealing budget may have tokens again.
     Tick,
-}
-
-#[derive(Debug)]
-struct Owed {
-    to: Destination,
-    keep: SectionSet,
-    routes: Vec<(u16, ShortId)>,
 }
 
 #[derive(Debug)]
@@ -303,14 +297,36 @@ impl OwnState {
 
     fn seal(&mut self, step: &mut Step<'_>, at: usize) {
         self.tokens = self.tokens.saturating_sub(1);
+        let drafts = self.lanes[at].open.take();
+        let (owed, missing) = find_owed(step, &drafts);
+        let room = limits::WINDOW_BUNDLES.saturating_sub(self.lanes[at].retained.len() as u64);
+        match Parts::of(&drafts, &owed).filter(|parts| parts.count as u64 <= room) {
+            None => self.seal_one(step, at, drafts, owed, missing),
+            Some(parts) => {
+                let owed = parts.split_owed(owed);
+                let missing = parts.split_missing(&missing);
+                let drafts = drafts.split(&parts.part_of, parts.count);
+                for ((drafts, owed), missing) in drafts.into_iter().zip(owed).zip(missing) {
+                    self.seal_one(step, at, drafts, owed, missing);
+                }
+            }
+        }
+    }
+
+    fn seal_one(
+        &mut self,
+        step: &mut Step<'_>,
+        at: usize,
+        drafts: Drafts,
+        mut owed: Vec<Owed>,
+        mut missing: Vec<u16>,
+    ) {
         let lane = &mut self.lanes[at];
         let clock = step.now.wall.as_millis() << 16;
         let Sealed { bundle, authors, homes } =
-            lane.open.seal(&step.plane.me, &step.plane.key, lane.class, lane.next, clock);
+            drafts.seal(&step.plane.me, &step.plane.key, lane.class, lane.next, clock);
         lane.next += 1;
         Counters::add(&step.plane.counters.sealed_bundles, 1);
-        let mut missing = Vec::new();
-        let mut owed = find_owed(step, &bundle, &homes, &mut missing);
         if let Some(connection) = self.deliver_here(step, &bundle, &homes, &mut missing) {
             owed.push(Owed { to: Destination::Local, keep: SectionSet::default(), routes: Vec::new() });
             step.plane.hold_own(connection, bundle.class, bundle.sequence);
@@ -441,58 +457,4 @@ impl OwnState {
             }
         }
     }
-}
-
-/// Destinations of a bundle by the interest in force, each with its sections; directed sections whose
-/// home is no more are `missing`.
-fn find_owed(
-    step: &Step<'_>,
-    bundle: &Bundle,
-    homes: &[Option<(RegionId, ShortId)>],
-    missing: &mut Vec<u16>,
-) -> Vec<Owed> {
-    let mut owed: Vec<Owed> = Vec::new();
-    let me = step.plane.me;
-    let mut add = |to: Destination, section: usize, route: Option<ShortId>| {
-        let place = owed.iter().position(|owed| owed.to == to).unwrap_or_else(|| {
-            owed.push(Owed { to, keep: SectionSet::default(), routes: Vec::new() });
-            owed.len() - 1
-        });
-        owed[place].keep.insert(section);
-        if let Some(edge) = route {
-            owed[place].routes.push((u16::try_from(section).expect("at most 256 sections"), edge));
-        }
-    };
-    for (index, section) in bundle.sections.iter().enumerate() {
-        if section.directed {
-            match homes[index] {
-                Some((region, edge)) if region != me.region => {
-                    add(Destination::Region(region), index, Some(edge))
-                }
-                Some((_, edge)) if edge == me.id => {}
-                Some((region, edge)) if step.view.is_neighbour(edge, region) => {
-                    add(Destination::Node(edge), index, None);
-                }
-                Some(_) | None => missing.push(u16::try_from(index).expect("at most 256 sections")),
-            }
-            continue;
-        }
-        let subject = std::str::from_utf8(&section.subject).unwrap_or_default();
-        step.view.remote.for_each_match(subject, |destination| {
-            if let Some(to) = step.view.destinations.get(destination as usize) {
-                add(*to, index, None);
-            }
-        });
-    }
-    owed
-}
-
-fn send(step: &mut Step<'_>, link: LinkSlot, bundle: &Bundle, owed: &Owed, is_first: bool) {
-    let region = match owed.to {
-        Destination::Region(region) => region,
-        Destination::Node(_) | Destination::Local => step.plane.me.region,
-    };
-    let passage = Passage { hops: 0, is_first, region, view: 0, routes: owed.routes.clone() };
-    let parcel = bundle.to_parcel(&passage, &owed.keep);
-    step.plane.send_bundle(link, bundle.class, parcel, step.touched);
 }

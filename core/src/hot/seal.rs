@@ -29,23 +29,41 @@ pub struct Author {
     pub attempts: u8,
 }
 
+/// A section in the making.
 #[derive(Debug)]
-struct Draft {
-    subject: Bytes,
-    home: Option<(RegionId, ShortId)>,
-    directed: bool,
+pub struct Draft {
+    /// As in [`Section`].
+    pub subject: Bytes,
+    /// As in [`Section`].
+    pub directed: bool,
+    /// Where the receiver of a directed section lives.
+    pub home: Option<(RegionId, ShortId)>,
     count: u16,
     body: BytesMut,
+}
+
+impl Draft {
+    /// What it adds to a header, at most: each entry by an agent of its own.
+    pub fn header_bytes(&self) -> usize {
+        SECTION_FIXED_BYTES + self.subject.len() + 16 * usize::from(self.count)
+    }
+}
+
+/// What a bundle is to say.
+#[derive(Debug, Default)]
+pub struct Drafts {
+    /// Its sections, at most 256.
+    pub sections: Vec<Draft>,
+    agents: Vec<AgentId>,
+    authors: Vec<Author>,
 }
 
 /// A bundle in the making.
 #[derive(Debug, Default)]
 pub struct Open {
-    drafts: Vec<Draft>,
+    drafts: Drafts,
     sections: HashMap<(bool, Bytes), u16>,
-    agents: Vec<AgentId>,
     speakers: HashMap<AgentId, u16>,
-    authors: Vec<Author>,
     bytes: usize,
 }
 
@@ -63,12 +81,12 @@ pub struct Sealed {
 impl Open {
     /// Whether nothing is in it.
     pub fn is_empty(&self) -> bool {
-        self.authors.is_empty()
+        self.drafts.authors.is_empty()
     }
 
     /// Entries in it.
     pub fn entries(&self) -> usize {
-        self.authors.len()
+        self.drafts.authors.len()
     }
 
     /// Whether it must be sealed before `publication` can go into the next one.
@@ -87,13 +105,14 @@ impl Open {
     pub fn add(&mut self, publication: &Publication) {
         let section = self.section_for(publication);
         let agent = self.speaker(publication.agent);
-        let draft = &mut self.drafts[usize::from(section)];
+        let draft = &mut self.drafts.sections[usize::from(section)];
         draft.count += 1;
         let before = draft.body.len();
         put_entry(&mut draft.body, agent, publication.sequence, &publication.extras, &publication.payload);
         self.bytes += draft.body.len() - before;
         let Publication { connection, number, attempts, .. } = publication;
-        self.authors.push(Author { section, connection: connection.0, number: *number, attempts: *attempts });
+        let author = Author { section, connection: connection.0, number: *number, attempts: *attempts };
+        self.drafts.authors.push(author);
     }
 
     fn section_for(&mut self, publication: &Publication) -> u16 {
@@ -101,40 +120,83 @@ impl Open {
             Target::Subject => (false, None),
             Target::Agent(home) => (true, home),
         };
-        if let Some(last) = self.drafts.last()
+        let drafts = &mut self.drafts.sections;
+        if let Some(last) = drafts.last()
             && last.directed == directed
             && last.subject == publication.subject
         {
-            return u16::try_from(self.drafts.len() - 1).expect("at most 256 sections");
+            return u16::try_from(drafts.len() - 1).expect("at most 256 sections");
         }
-        let next = u16::try_from(self.drafts.len()).expect("at most 256 sections");
+        let next = u16::try_from(drafts.len()).expect("at most 256 sections");
         let section = *self.sections.entry((directed, publication.subject.clone())).or_insert(next);
         if section == next {
             // The subject may point into a chunk of the stream that it came in; it is kept by itself.
             let subject = Bytes::copy_from_slice(&publication.subject);
             self.bytes += SECTION_FIXED_BYTES + subject.len();
-            self.drafts.push(Draft { subject, home, directed, count: 0, body: BytesMut::new() });
+            drafts.push(Draft { subject, home, directed, count: 0, body: BytesMut::new() });
         }
         section
     }
 
     fn speaker(&mut self, agent: AgentId) -> u16 {
-        if self.agents.last() == Some(&agent) {
-            return u16::try_from(self.agents.len() - 1).expect("at most one agent an entry");
+        let agents = &mut self.drafts.agents;
+        if agents.last() == Some(&agent) {
+            return u16::try_from(agents.len() - 1).expect("at most one agent an entry");
         }
-        let next = u16::try_from(self.agents.len()).expect("at most one agent an entry");
+        let next = u16::try_from(agents.len()).expect("at most one agent an entry");
         let index = *self.speakers.entry(agent).or_insert(next);
         if index == next {
             self.bytes += 16;
-            self.agents.push(agent);
+            agents.push(agent);
         }
         index
     }
 
-    /// Numbers, hashes and signs what is inside; leaves this empty.
-    pub fn seal(&mut self, me: &Me, key: &Signer, class: Class, sequence: u64, clock: u64) -> Sealed {
-        let mut homes = Vec::with_capacity(self.drafts.len());
-        let sections = std::mem::take(&mut self.drafts).into_iter().map(|draft| {
+    /// Takes out what is inside.
+    pub fn take(&mut self) -> Drafts {
+        self.sections.clear();
+        self.speakers.clear();
+        self.bytes = 0;
+        std::mem::take(&mut self.drafts)
+    }
+}
+
+impl Drafts {
+    /// One for each part, each section in the part that `part_of` names; keeps the order of sections
+    /// within a part and of entries within a section.
+    pub fn split(self, part_of: &[u16], parts: usize) -> Vec<Drafts> {
+        let mut split: Vec<Drafts> = (0..parts).map(|_| Drafts::default()).collect();
+        let mut place_of = Vec::with_capacity(self.sections.len());
+        let mut speakers: Vec<HashMap<u16, u16>> = (0..parts).map(|_| HashMap::default()).collect();
+        for (mut draft, part) in self.sections.into_iter().zip(part_of) {
+            let part = usize::from(*part);
+            let body = std::mem::take(&mut draft.body).freeze();
+            let mut reader = Reader::new(&body);
+            for _ in 0..draft.count {
+                let entry = take_entry(&mut reader).expect("entries were put here by ourselves");
+                let agents = &mut split[part].agents;
+                let next = u16::try_from(agents.len()).expect("at most one agent an entry");
+                let agent = *speakers[part].entry(entry.agent).or_insert(next);
+                if agent == next {
+                    agents.push(self.agents[usize::from(entry.agent)]);
+                }
+                put_entry(&mut draft.body, agent, entry.sequence, &entry.extras, entry.payload);
+            }
+            place_of.push(u16::try_from(split[part].sections.len()).expect("at most 256 sections"));
+            split[part].sections.push(draft);
+        }
+        for author in self.authors {
+            let section = usize::from(author.section);
+            let part = usize::from(part_of[section]);
+            split[part].authors.push(Author { section: place_of[section], ..author });
+        }
+        split
+    }
+
+    /// Numbers, hashes and signs what is inside.
+    pub fn seal(self, me: &Me, key: &Signer, class: Class, sequence: u64, clock: u64) -> Sealed {
+        let mut homes = Vec::with_capacity(self.sections.len());
+        let sections = self.sections.into_iter().map(|draft| {
             homes.push(draft.home);
             let body = draft.body.freeze();
             Section {
@@ -157,7 +219,7 @@ impl Open {
             sequence,
             clock,
             previous: None,
-            agents: std::mem::take(&mut self.agents),
+            agents: self.agents,
             sections: sections.collect(),
             header: Bytes::new(),
             hash: [0; 32],
@@ -166,10 +228,7 @@ impl Open {
         bundle.hash = *blake3::hash(&header).as_bytes();
         header.extend_from_slice(&key.sign(Context::Bundle, &bundle.hash).0);
         bundle.header = header.freeze();
-        self.sections.clear();
-        self.speakers.clear();
-        self.bytes = 0;
-        Sealed { bundle, authors: std::mem::take(&mut self.authors), homes }
+        Sealed { bundle, authors: self.authors, homes }
     }
 }
 
