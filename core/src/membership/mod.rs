@@ -73,6 +73,8 @@ pub struct Neighbours {
     news: BTreeSet<ShortId>,
     news_due: Option<Time>,
     prune_due: Time,
+    /// What [`Neighbours::deadline`] is until something changes: every input asks for it.
+    due: Option<Option<Time>>,
     rng: Rng,
     is_changed: bool,
 }
@@ -90,6 +92,7 @@ impl Neighbours {
             news: BTreeSet::new(),
             news_due: None,
             prune_due: Time::ZERO,
+            due: None,
             rng: Rng::new(seed),
             is_changed: true,
         }
@@ -139,6 +142,7 @@ impl Neighbours {
 
     /// A link came up; its peer was verified by the transport.
     pub fn link_up(&mut self, now: Now, link: LinkSlot, peer: Peer, out: &mut Outbox) -> Vec<Fact> {
+        self.due = None;
         let node = peer.admission.node();
         let id = node.short();
         let is_wanted = self.wants_link(&peer.admission);
@@ -187,6 +191,7 @@ impl Neighbours {
 
     /// A link is gone.
     pub fn link_down(&mut self, now: Now, link: LinkSlot, timed_out: bool, out: &mut Outbox) -> Vec<Fact> {
+        self.due = None;
         let Some(id) = self.by_link.remove(&link) else { return Vec::new() };
         let Some(known) = self.known.get(&id) else { return Vec::new() };
         let is_wanted = self.wants_link(&known.admission);
@@ -217,6 +222,7 @@ impl Neighbours {
 
     /// A peer told of others.
     pub fn hear(&mut self, now: Now, peers: Peers, out: &mut Outbox) {
+        self.due = None;
         for record in peers.records.into_iter().take(RECORDS_MAX * 4) {
             self.learn(now, record, out);
         }
@@ -318,6 +324,7 @@ impl Neighbours {
 
     /// An address could not be dialled.
     pub fn dial_failed(&mut self, now: Now, address: &str) {
+        self.due = None;
         let rng = &mut self.rng;
         let mut back_off = |dialling: &mut Dialling| {
             dialling.attempts = (dialling.attempts + 1).min(16);
@@ -342,6 +349,10 @@ impl Neighbours {
 
     /// Dials, passes news on, loses and forgets whom it is time for.
     pub fn wake(&mut self, now: Now, out: &mut Outbox) -> Vec<Fact> {
+        let is_quiet = self.due.is_some_and(|due| due.is_none_or(|due| due > now.mono));
+        if is_quiet && now.mono < self.prune_due {
+            return Vec::new();
+        }
         self.dial_due(now, out);
         self.send_news(now, out);
         self.close_unwanted(now, out);
@@ -355,6 +366,7 @@ impl Neighbours {
             self.prune_due = now.mono + Duration::from_secs(60);
             self.prune(now);
         }
+        self.due = Some(self.look());
         facts
     }
 
@@ -427,6 +439,10 @@ impl Neighbours {
 
     /// When [`Neighbours::wake`] is wanted.
     pub fn deadline(&self) -> Option<Time> {
+        self.due.unwrap_or_else(|| self.look())
+    }
+
+    fn look(&self) -> Option<Time> {
         let dials = self.known.values().filter_map(Known::dial_at);
         let losses = self.known.values().filter_map(|known| Some(known.away_since? + limits::LINK_TIMEOUT));
         let seeds = self.seeds.iter().filter_map(|seed| seed.dialling.next);
