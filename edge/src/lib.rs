@@ -9,6 +9,7 @@
 pub mod hosting;
 pub mod labels;
 pub mod locating;
+mod reporting;
 mod requests;
 mod upward;
 
@@ -16,6 +17,7 @@ use std::collections::BTreeMap;
 
 use hosting::Hosting;
 use locating::Locating;
+use reporting::Reporting;
 use starling_core::event::Event;
 use starling_core::hot::counters::Snapshot;
 use starling_core::id::{RegionId, ShortId};
@@ -83,6 +85,7 @@ pub struct Edge {
     hosting: Hosting,
     locating: Locating,
     upward: Upward,
+    reporting: Reporting,
     summary: Summary,
     confirming: Vec<Confirming>,
     /// Links whose peers' first declarations are not in the view yet; empty or timed out means ready.
@@ -112,6 +115,7 @@ impl Edge {
             hosting: Hosting::default(),
             locating: Locating::default(),
             upward: Upward::default(),
+            reporting: Reporting::default(),
             summary: Summary::new(incarnation),
             confirming: Vec::new(),
             undeclared: BTreeMap::new(),
@@ -315,6 +319,7 @@ impl Edge {
         }
         self.locating.wake(now, &self.neighbours, out);
         let me = self.neighbours.me().short();
+        self.reporting.wake(now, me, &self.summary, out);
         self.upward.flush(now, me, &mut self.summary, &mut self.hosting, out);
     }
 }
@@ -337,7 +342,9 @@ impl Machine for Edge {
             Input::Attach { connection, request, candidates, forged } => {
                 self.on_attach(now, (connection, request), candidates, forged, out);
             }
-            Input::Changes { connection, first, changes } => self.on_changes(connection, first, changes),
+            Input::Changes { connection, first, changes } => {
+                self.on_changes(now, connection, first, changes, out);
+            }
             Input::Request { connection, id, ask } => self.on_request(now, connection, id, ask, out),
             Input::Unresolved(publications) => self.on_unresolved(now, publications, out),
             Input::Measured(snapshot) => {
@@ -362,6 +369,7 @@ impl Machine for Edge {
             self.routes.deadline(),
             self.locating.deadline(),
             self.upward.deadline(),
+            self.reporting.deadline(),
             self.ask_updates_at,
             self.rush.over_at,
         ];

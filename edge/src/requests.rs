@@ -89,7 +89,7 @@ impl Edge {
         for (number, pattern) in subscriptions {
             self.withdraw(now, connection, number, &pattern);
         }
-        self.upward.disconnected(connection);
+        self.reporting.disconnected(connection);
         self.confirming.retain(|waiting| waiting.connection != connection);
     }
 
@@ -105,7 +105,14 @@ impl Edge {
         self.interest_changed(now);
     }
 
-    pub(crate) fn on_changes(&mut self, connection: ConnectionSlot, first: u64, changes: Vec<Change>) {
+    pub(crate) fn on_changes(
+        &mut self,
+        now: Now,
+        connection: ConnectionSlot,
+        first: u64,
+        changes: Vec<Change>,
+        out: &mut Outbox,
+    ) {
         if changes.is_empty() {
             return;
         }
@@ -113,7 +120,8 @@ impl Edge {
         for change in &changes {
             self.hosting.change(connection, change, &mut self.summary);
         }
-        self.upward.changed(connection, through);
+        let me = self.neighbours.me().short();
+        self.reporting.changed(now, me, connection, through, &self.summary, out);
     }
 
     pub(crate) fn on_request(

@@ -7,12 +7,11 @@ use starling_core::event::Event;
 use starling_core::hot::counters::Snapshot;
 use starling_core::id::{AgentId, ShortId};
 use starling_core::limits;
-use starling_core::machine::{ConnectionSlot, LinkSlot, Outbox};
+use starling_core::machine::{LinkSlot, Outbox};
 use starling_core::summary::{Counter, Summary};
 use starling_core::time::{Now, Time};
 use starling_core::wire::codec::Wire;
 use starling_core::wire::message::{ControlBody, Directory};
-use starling_core::wire::request::{Changed, Say};
 use std::time::Duration;
 
 use crate::hosting::{Departed, Hosting};
@@ -41,7 +40,6 @@ pub struct Upward {
     directory_due: Option<Time>,
     summary_due: Option<Time>,
     summary_next: Time,
-    changed: BTreeMap<ConnectionSlot, u64>,
     seen: BTreeMap<&'static str, u64>,
     is_new: bool,
 }
@@ -79,16 +77,6 @@ impl Upward {
         self.directory_due.get_or_insert(now.mono + DIRECTORY_INTERVAL);
     }
 
-    /// A connection wants to know when its changes up to a number are in the summary.
-    pub fn changed(&mut self, connection: ConnectionSlot, through: u64) {
-        self.changed.insert(connection, through);
-    }
-
-    /// A connection is gone.
-    pub fn disconnected(&mut self, connection: ConnectionSlot) {
-        self.changed.remove(&connection);
-    }
-
     /// Takes the hot path's numbers into the summary.
     pub fn measured(&mut self, snapshot: &Snapshot, summary: &mut Summary) {
         for (name, value) in &snapshot.counters {
@@ -119,7 +107,7 @@ impl Upward {
         if self.directory_due.is_some_and(|due| due <= now.mono) {
             self.flush_directory(out);
         }
-        if summary.is_pending() || self.is_new || !self.changed.is_empty() {
+        if summary.is_pending() || self.is_new {
             self.summary_due.get_or_insert(self.summary_next.max(now.mono));
         }
         if self.summary_due.is_none_or(|due| due > now.mono) {
@@ -132,7 +120,6 @@ impl Upward {
             summary.replace_distinct(distinct);
         }
         let version = summary.seal();
-        let incarnation = summary.version().incarnation;
         for (link, told) in &mut self.told {
             // A newcomer gets even an empty summary: it may hold one of an earlier life of this edge.
             if *told == Some(version) {
@@ -146,10 +133,6 @@ impl Upward {
             }
             out.send(*link, ControlBody::Summary(update));
             *told = Some(version);
-        }
-        for (connection, through) in std::mem::take(&mut self.changed) {
-            let changed = Changed { through, edge: me.0, incarnation, version };
-            out.reply(connection, 0, Say::Changed(changed));
         }
     }
 

@@ -261,7 +261,7 @@ impl Ears {
                 ledger.changes_answered = changed.through;
                 let due: Vec<u64> = ledger.changes.drain(..answered).collect();
                 drop(ledger);
-                self.shared.visible.changed(self.shared.now(), &changed, due);
+                self.shared.visible.changed(&changed, due);
             }
             Some(Say::Closed(closed)) if reply.id == 0 => self.shared.complain(closed.text),
             Some(Say::Gap(gap)) if reply.id == 0 => self.shared.complain(gap.text),

@@ -126,6 +126,9 @@ impl Shared {
     }
 }
 
+/// Cuts that are remembered of an edge: more than an edge makes between two reports to a connection.
+const CUTS_KEPT: usize = 100;
+
 /// From changes to the coordinator's cut.
 #[derive(Debug)]
 pub struct Visibility {
@@ -137,7 +140,8 @@ pub struct Visibility {
 struct Pending {
     /// Per edge: versions that changes wait for, with the times they were due.
     waiting: HashMap<u64, VecDeque<(u64, u64, Vec<u64>)>>,
-    covered: HashMap<u64, (u64, u64)>,
+    /// Per edge: incarnations and versions that the cut had lately, with the times it had them first.
+    covered: HashMap<u64, VecDeque<(u64, u64, u64)>>,
 }
 
 impl Default for Visibility {
@@ -148,11 +152,14 @@ impl Default for Visibility {
 
 impl Visibility {
     /// An edge said which version of its summary has changes that were due at these times.
-    pub fn changed(&self, now: u64, changed: &Changed, due: Vec<u64>) {
+    pub fn changed(&self, changed: &Changed, due: Vec<u64>) {
         let mut inner = self.inner.lock().expect("bookkeeping does not panic");
         let has = (changed.incarnation, changed.version);
-        if inner.covered.get(&changed.edge).is_some_and(|covered| *covered >= has) {
-            return due.into_iter().for_each(|due| self.latencies.record(0, now.saturating_sub(due)));
+        // The edge tells a busy connection now and then: the cut may have had it for a while.
+        let covered = inner.covered.get(&changed.edge);
+        let since = covered.and_then(|all| all.iter().find(|(of, at, _)| (*of, *at) >= has));
+        if let Some((_, _, since)) = since {
+            return due.into_iter().for_each(|due| self.latencies.record(0, since.saturating_sub(due)));
         }
         let waiting = inner.waiting.entry(changed.edge).or_default();
         waiting.push_back((changed.incarnation, changed.version, due));
@@ -163,7 +170,11 @@ impl Visibility {
         let mut inner = self.inner.lock().expect("bookkeeping does not panic");
         for edge in edges {
             let has = (edge.incarnation, edge.version);
-            inner.covered.insert(edge.edge, has);
+            let covered = inner.covered.entry(edge.edge).or_default();
+            covered.push_back((has.0, has.1, now));
+            if covered.len() > CUTS_KEPT {
+                covered.pop_front();
+            }
             let Some(waiting) = inner.waiting.get_mut(&edge.edge) else { continue };
             waiting.retain(|(incarnation, version, due)| {
                 let is_covered = (*incarnation, *version) <= has;
