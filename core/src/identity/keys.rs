@@ -9,9 +9,9 @@
 use std::fmt;
 use std::hint::black_box;
 
-use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use bytes::{BufMut, BytesMut};
-use ed25519_dalek::VerifyingKey;
+use ed25519_dalek::{Verifier, VerifyingKey};
 
 use crate::id::hex;
 use crate::wire::codec::{DecodeError, Reader, Wire};
@@ -136,14 +136,15 @@ impl VerifyKey {
 
     /// Whether this key signed `message` for the purpose `context`, by the strict rule.
     pub fn verify(&self, context: Context, message: &[u8], signature: &Signature) -> bool {
-        // AWS-LC checks s < L and compares R byte by byte, without cofactor; with R and the key (in
-        // `new`) not of small order this is the strict rule, a quarter faster than dalek's.
+        // dalek checks s < L and compares R byte by byte, without cofactor; with R and the key (in
+        // `new`) not of small order this is the strict rule, without taking R apart as
+        // `verify_strict` does to see its order.
         let point: [u8; 32] = signature.0[..32].try_into().expect("half of 64 bytes");
         if SMALL_ORDER.iter().any(|small| same_y(small, &point)) {
             return false;
         }
-        let key = UnparsedPublicKey::new(&ED25519, self.0.as_bytes());
-        context.prefixed(message, |whole| key.verify(whole, &signature.0).is_ok())
+        let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
+        context.prefixed(message, |whole| self.0.verify(whole, &signature).is_ok())
     }
 
     pub(super) fn point(&self) -> VerifyingKey {
