@@ -59,7 +59,7 @@ pub const LOCATE_TIMEOUT: Duration = Duration::from_secs(3);
 /// 1,000 bundles a second.
 pub const SEAL_INTERVAL: Duration = Duration::from_millis(1);
 /// The same on a machine that cannot keep up.
-pub const SEAL_INTERVAL_MAX: Duration = Duration::from_millis(100);
+pub const SEAL_INTERVAL_MAX: Duration = Duration::from_millis(250);
 /// Seals that an origin may spend at once after it was quiet.
 pub const SEALS_BURST: u64 = 100;
 /// How long a link may be silent before it is down.

@@ -24,6 +24,8 @@ use reader::Reader;
 
 /// How long a client may take to introduce itself.
 const HELLO_PATIENCE: Duration = Duration::from_secs(10);
+/// How long what goes to a client may be collected while the machine is overloaded.
+const PAUSE_MAX: Duration = Duration::from_millis(250);
 /// A client that takes nothing for so long is cut.
 const STALL: Duration = Duration::from_secs(5);
 
@@ -39,7 +41,7 @@ pub(crate) async fn serve(hub: Arc<Hub>, connection: Connection) {
     let slot = hub.connection_slot();
     let lane = Arc::new(AgentLane::new(connection.clone()));
     hub.outlets.connections.pin().insert(slot, Arc::clone(&lane));
-    let writer = tokio::spawn(write(Arc::clone(&lane), send));
+    let writer = tokio::spawn(write(Arc::clone(&hub), Arc::clone(&lane), send));
     let reader = Reader::new(Arc::clone(&hub), slot, Arc::clone(&lane), terms);
     let refusal = {
         let mut reading = std::pin::pin!(reader.read(receive, decoder));
@@ -83,8 +85,9 @@ async fn greet(
     Ok((send, receive, decoder, AttachTerms { edge: hub.node, edge_incarnation, binding }))
 }
 
-async fn write(lane: Arc<AgentLane>, mut stream: SendStream) {
-    match lane.lane.write_to(&mut stream, Some(STALL)).await {
+async fn write(hub: Arc<Hub>, lane: Arc<AgentLane>, mut stream: SendStream) {
+    let pause = || hub.pace.pause(PAUSE_MAX);
+    match lane.lane.write_to(&mut stream, Some(STALL), pause).await {
         Ok(()) => {}
         Err(Interrupted::Write) => {
             lane.connection.close(CloseCode::Protocol.into(), b"the client stopped its stream");
@@ -97,14 +100,18 @@ async fn write(lane: Arc<AgentLane>, mut stream: SendStream) {
 mod tests {
     use super::*;
 
-    /// The size of what an async function of two arguments returns.
-    fn future_bytes<A, B, F>(_: fn(A, B) -> F) -> usize {
+    /// The size of what an async function returns.
+    fn serving_bytes<A, B, F>(_: fn(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    fn writing_bytes<A, B, C, F>(_: fn(A, B, C) -> F) -> usize {
         size_of::<F>()
     }
 
     #[test]
     fn the_tasks_of_a_connection_are_small() {
-        let (serving, writing) = (future_bytes(serve), future_bytes(write));
+        let (serving, writing) = (serving_bytes(serve), writing_bytes(write));
         println!("serve {serving}, write {writing}");
         assert!(serving <= 2048 && writing <= 1024, "serve {serving}, write {writing}");
     }

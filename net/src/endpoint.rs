@@ -15,7 +15,7 @@ use quinn::{
 use starling_core::limits;
 
 use crate::node::{NodeSettings, StartError};
-use crate::{shaping, trust};
+use crate::{runtime, shaping, trust};
 
 /// What is asked of the kernel for each of the socket's buffers.
 const SOCKET_BUFFER_BYTES: usize = 8 * 1024 * 1024;
@@ -99,8 +99,9 @@ pub(crate) fn open(settings: &NodeSettings) -> Result<(Endpoint, ClientConfig), 
         Some(shaper) => shaper.runtime(),
         None => Arc::new(TokioRuntime),
     };
-    let endpoint = Endpoint::new(EndpointConfig::default(), Some(server), bound.socket, runtime)
-        .map_err(|source| listen_error(address, source))?;
+    let endpoint =
+        Endpoint::new(EndpointConfig::default(), Some(server), bound.socket, runtime::eager(runtime))
+            .map_err(|source| listen_error(address, source))?;
     Ok((endpoint, client))
 }
 

@@ -17,6 +17,7 @@ use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use crate::clock::Clock;
 use crate::endpoint::CloseCode;
 use crate::outlet::Outlets;
+use crate::pace::Pace;
 use crate::registry::Registry;
 use crate::sealer::{HELD_TICK, Sealer};
 
@@ -42,6 +43,7 @@ pub(crate) struct Hub {
     pub inputs: mpsc::Sender<Input>,
     pub events: broadcast::Sender<Event>,
     pub sealer: Sealer,
+    pub pace: Pace,
     pub dials: Semaphore,
     pub handshakes: Arc<Semaphore>,
     /// Proposals refused because too many waited for the disk.

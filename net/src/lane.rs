@@ -83,7 +83,7 @@ impl Lane {
         }
         self.queue.push(parcel);
         // A writer that sees a count above zero looks again by itself.
-        if before == 0 {
+        if before == 0 || before < BATCH_BYTES && before + cost_bytes >= BATCH_BYTES {
             self.filled.notify_one();
         }
         if before + cost_bytes >= self.bytes_max / 2 { Pressure::Slow } else { Pressure::Fine }
@@ -138,12 +138,14 @@ impl Lane {
     }
 
     /// Writes to `stream` until the lane is closed and empty; fails when nothing was taken for `stall`.
+    /// A lane that fills after it was empty is written after `pause`, or when a batch is full.
     pub async fn write_to(
         &self,
         stream: &mut SendStream,
         stall: Option<Duration>,
+        pause: impl Fn() -> Option<Duration>,
     ) -> Result<(), Interrupted> {
-        let result = self.write_all_to(stream, stall).await;
+        let result = self.write_all_to(stream, stall, pause).await;
         self.close();
         self.finished.store(true, Ordering::Release);
         result
@@ -153,8 +155,9 @@ impl Lane {
         &self,
         stream: &mut SendStream,
         stall: Option<Duration>,
+        pause: impl Fn() -> Option<Duration>,
     ) -> Result<(), Interrupted> {
-        while let Some(mut batch) = self.next_batch().await {
+        while let Some(mut batch) = self.next_batch(&pause).await {
             let mut at = 0;
             while at < batch.pieces.len() {
                 let step = stream.write_chunks(&mut batch.pieces[at..]);
@@ -185,7 +188,7 @@ impl Lane {
     }
 
     /// Waits for parcels; `None` once the lane is closed and empty.
-    async fn next_batch(&self) -> Option<Batch> {
+    async fn next_batch(&self, pause: impl Fn() -> Option<Duration>) -> Option<Batch> {
         loop {
             let is_closed = self.is_closed();
             let batch = self.take_batch();
@@ -200,6 +203,19 @@ impl Lane {
                 tokio::task::yield_now().await;
             } else {
                 self.filled.notified().await;
+                if let Some(pause) = pause() {
+                    self.collect(pause).await;
+                }
+            }
+        }
+    }
+
+    /// Waits for more of what began to come.
+    async fn collect(&self, pause: Duration) {
+        let until = tokio::time::Instant::now() + pause;
+        while (1..BATCH_BYTES).contains(&self.queued_bytes()) && !self.is_closed() {
+            if tokio::time::timeout_at(until, self.filled.notified()).await.is_err() {
+                return;
             }
         }
     }
@@ -254,7 +270,7 @@ mod tests {
         assert_eq!(lane.push(parcel(5_000), 10_000), Pressure::Gone);
         assert_eq!(lane.push(parcel(5_000), 20_000), Pressure::Slow);
         assert!(!lane.has_drained());
-        let batch = lane.next_batch().await.unwrap();
+        let batch = lane.next_batch(|| None).await.unwrap();
         assert_eq!(batch.pieces.iter().map(Bytes::len).sum::<usize>(), 11_000);
         assert!(!lane.has_drained(), "not written yet");
         lane.settle(batch.cost_bytes);
@@ -262,7 +278,38 @@ mod tests {
         lane.room().await;
         lane.close();
         assert_eq!(lane.push(parcel(1), 10_000), Pressure::Gone);
-        assert!(lane.next_batch().await.is_none());
+        assert!(lane.next_batch(|| None).await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_collects_parcels_until_it_is_over_or_a_batch_is_full() {
+        let lane = std::sync::Arc::new(Lane::new(1_000_000));
+        let bytes = |batch: Batch| batch.pieces.iter().map(Bytes::len).sum::<usize>();
+        let pause = || Some(Duration::from_millis(100));
+        let next = || {
+            let lane = std::sync::Arc::clone(&lane);
+            tokio::spawn(async move {
+                let batch = lane.next_batch(pause).await.unwrap();
+                lane.settle(batch.cost_bytes);
+                bytes(batch)
+            })
+        };
+        let waiting = next();
+        for _ in 0..5 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            lane.push(parcel(10), 1_000_000);
+        }
+        let begun = tokio::time::Instant::now();
+        assert_eq!(waiting.await.unwrap(), 50);
+        assert_eq!(begun.elapsed().as_millis(), 60, "the pause began with the first parcel");
+        let waiting = next();
+        tokio::task::yield_now().await;
+        let begun = tokio::time::Instant::now();
+        (0..4).for_each(|_| {
+            lane.push(parcel(10_000), 1_000_000);
+        });
+        assert_eq!(waiting.await.unwrap(), 40_000);
+        assert_eq!(begun.elapsed().as_millis(), 0);
     }
 
     #[test]

@@ -28,6 +28,9 @@ use crate::trust::PeerName;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
 /// How long what had arrived before the end of a link is waited for.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+/// Shorter than QUIC's own wait before it acknowledges, so that both share a datagram.
+const CONTROL_PAUSE_MAX: Duration = Duration::from_millis(20);
+const BULK_PAUSE_MAX: Duration = Duration::from_millis(50);
 /// Pieces of a stream that are worked off before acknowledgements leave.
 const CHUNKS: usize = 32;
 
@@ -43,6 +46,15 @@ enum Kind {
 impl Kind {
     fn from_number(number: u8) -> Option<Kind> {
         [Kind::Control, Kind::Priority, Kind::Bulk].into_iter().find(|kind| *kind as u8 == number)
+    }
+
+    /// How long what goes into it may be collected while the machine is overloaded.
+    fn pause_max(self) -> Duration {
+        match self {
+            Kind::Control => CONTROL_PAUSE_MAX,
+            Kind::Priority => Duration::ZERO,
+            Kind::Bulk => BULK_PAUSE_MAX,
+        }
     }
 
     /// The stream's priority at its sender.
@@ -211,9 +223,9 @@ async fn serve(hub: Arc<Hub>, link: Link) {
         link.read_to_end(stream, decoder, connection.clone())
     };
     readers.spawn(reader(Kind::Control, receive, decoder));
-    writers.spawn(write(Arc::clone(&lanes), Kind::Control, Some(send)));
-    writers.spawn(write(Arc::clone(&lanes), Kind::Priority, None));
-    writers.spawn(write(Arc::clone(&lanes), Kind::Bulk, None));
+    for (kind, stream) in [(Kind::Control, Some(send)), (Kind::Priority, None), (Kind::Bulk, None)] {
+        writers.spawn(write(Arc::clone(&hub), Arc::clone(&lanes), kind, stream));
+    }
     let answering = connection.clone();
     readers.spawn(async move { probe::answer(&answering).await });
     let mut seen = vec![Kind::Control];
@@ -244,7 +256,7 @@ async fn serve(hub: Arc<Hub>, link: Link) {
     }
 }
 
-async fn write(lanes: Arc<LinkLanes>, kind: Kind, stream: Option<SendStream>) {
+async fn write(hub: Arc<Hub>, lanes: Arc<LinkLanes>, kind: Kind, stream: Option<SendStream>) {
     let lane = match kind {
         Kind::Control => &lanes.control,
         Kind::Priority => &lanes.priority,
@@ -258,7 +270,8 @@ async fn write(lanes: Arc<LinkLanes>, kind: Kind, stream: Option<SendStream>) {
         },
     };
     // A peer may wait long for its own peers; that it lives is the keep-alive's to say.
-    if lane.write_to(&mut stream, None).await.is_err() {
+    let pause = || hub.pace.pause(kind.pause_max());
+    if lane.write_to(&mut stream, None, pause).await.is_err() {
         lanes.connection.close(CloseCode::Protocol.into(), b"the peer stopped a lane");
     }
 }

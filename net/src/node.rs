@@ -14,6 +14,7 @@ use starling_core::hot::Plane;
 use starling_core::hot::view::Me;
 use starling_core::id::NodeId;
 use starling_core::identity::Admission;
+use starling_core::limits;
 use starling_core::machine::{Input, Machine, Outbox};
 use starling_core::time::Now;
 use starling_core::wire::codec::Wire;
@@ -29,6 +30,7 @@ use crate::hub::{DIALS_MAX, HANDSHAKES_MAX, Hub};
 use crate::lane::Lane;
 use crate::log::{Log, LogError, Opened};
 use crate::outlet::{Door, Outlets};
+use crate::pace::Pace;
 use crate::registry::Registry;
 use crate::sealer::{self, Sealer};
 use crate::shaping::Shaper;
@@ -197,6 +199,7 @@ fn make_hub(
         inputs,
         events: broadcast::channel(EVENTS_MAX).0,
         sealer: Sealer::new(),
+        pace: Pace::new(limits::SEAL_INTERVAL, limits::SEAL_INTERVAL_MAX),
         dials: Semaphore::new(DIALS_MAX),
         handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
         refused_proposals: AtomicU64::new(0),

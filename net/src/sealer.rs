@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use starling_core::hot::plane::Touched;
-use starling_core::limits;
 use starling_core::time::Time;
 use tokio::sync::Notify;
 
@@ -15,11 +14,6 @@ use crate::hub::Hub;
 const IDLE_TICK: Duration = Duration::from_millis(100);
 /// A node that may hold acknowledgements for slow subscribers ticks this often.
 pub(crate) const HELD_TICK: Duration = Duration::from_millis(10);
-
-/// A timer that fires later than this says that the machine cannot keep up.
-const LATE: Duration = Duration::from_millis(6);
-/// A timer that fires within this says that it can; tokio's own granularity is a millisecond.
-const IN_TIME: Duration = Duration::from_millis(3);
 
 /// Wakes the sealing task early.
 #[derive(Debug)]
@@ -41,19 +35,11 @@ impl Sealer {
     }
 }
 
-/// Slows sealing while timers of this process fire late, which they do when it has more to do than
-/// processors to do it on; then fewer, larger bundles spare everyone signatures. Quick to slow down,
-/// slow to speed up.
+/// Slows sealing while timers fire late: fewer, larger bundles spare everyone signatures.
 fn pace(hub: &Hub, late: Duration) {
-    let interval = hub.plane.seal_interval.load(Ordering::Relaxed);
-    let (least, most) =
-        (limits::SEAL_INTERVAL.as_nanos() as u64, limits::SEAL_INTERVAL_MAX.as_nanos() as u64);
-    let next = match late {
-        late if late > LATE => interval * 3 / 2,
-        late if late < IN_TIME => interval * 9 / 10,
-        _ => interval,
-    };
-    hub.plane.seal_interval.store(next.clamp(least, most), Ordering::Relaxed);
+    hub.pace.note(late);
+    let interval = u64::try_from(hub.pace.interval().as_nanos()).unwrap_or(u64::MAX);
+    hub.plane.seal_interval.store(interval, Ordering::Relaxed);
 }
 
 /// Runs until the node stops.

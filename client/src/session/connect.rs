@@ -50,7 +50,8 @@ pub(super) async fn open<H: Handler>(
         edge_incarnation: edge.incarnation,
         binding: trust::channel_binding(&connection)?,
     };
-    let sender = Sender { shared: Arc::new(Shared::new(endpoint.queue_bytes_max)) };
+    let sender =
+        Sender { shared: Arc::new(Shared::new(endpoint.queue_bytes_max, Arc::clone(&endpoint.pace))) };
     handler.on_open(&sender);
     let reading = tasks::Reading { stream: incoming, decoder, handler, connection: connection.clone() };
     tokio::spawn(reading.run(Arc::clone(&sender.shared)));

@@ -8,6 +8,7 @@ use std::time::Duration;
 use quinn::{ClientConfig, EndpointConfig, IdleTimeout, Runtime, TokioRuntime, TransportConfig, VarInt};
 use starling_core::identity::VerifyKey;
 use starling_core::limits;
+use starling_net::pace::Pace;
 use starling_net::shaping::{self, Shaper};
 use starling_net::trust::{self, Trust};
 
@@ -65,6 +66,7 @@ pub struct Endpoint {
     pub(super) authority: VerifyKey,
     pub(super) connect_timeout: Duration,
     pub(super) queue_bytes_max: usize,
+    pub(super) pace: Arc<Pace>,
 }
 
 impl Endpoint {
@@ -80,6 +82,7 @@ impl Endpoint {
             Some(shaper) => shaper.runtime(),
             None => Arc::new(TokioRuntime),
         };
+        let runtime = starling_net::runtime::eager(runtime);
         let mut quinn = quinn::Endpoint::new(EndpointConfig::default(), None, socket, runtime)
             .map_err(ConnectError::Socket)?;
         quinn.set_default_client_config(config);
@@ -88,6 +91,7 @@ impl Endpoint {
             authority: trust.verify_key()?,
             connect_timeout: settings.connect_timeout,
             queue_bytes_max: settings.queue_bytes_max,
+            pace: Arc::new(Pace::new(limits::SEAL_INTERVAL, limits::SEAL_INTERVAL_MAX)),
         })
     }
 

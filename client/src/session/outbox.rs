@@ -1,18 +1,26 @@
 //! What waits to be sent: frames packed end to end, written by one task in as few pieces as possible.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use starling_net::pace::Pace;
 use tokio::sync::Notify;
 
 use super::SendError;
+
+/// What waits is written without waiting for more once it is so much.
+const BATCH_BYTES: usize = 32 * 1024;
+/// How long an overloaded process collects what it writes.
+const PAUSE_MAX: Duration = Duration::from_millis(250);
 
 /// A bounded queue of bytes with any number of writers and one reader.
 #[derive(Debug)]
 pub(super) struct Outbox {
     queue: Mutex<Queue>,
     bytes_max: usize,
-    /// Signalled when the queue is no longer empty or is closed.
+    pace: Arc<Pace>,
+    /// Signalled when the queue is no longer empty, has a batch, or is closed.
     filled: Notify,
     /// Signalled when bytes left or the queue is closed.
     drained: Notify,
@@ -21,14 +29,16 @@ pub(super) struct Outbox {
 #[derive(Debug, Default)]
 struct Queue {
     waiting: BytesMut,
+    /// When the first of what waits came.
+    since: Option<Instant>,
     /// Bytes that the writer took and the connection did not yet take.
     writing: usize,
     is_closed: bool,
 }
 
 impl Outbox {
-    pub fn new(bytes_max: usize) -> Outbox {
-        Outbox { queue: Mutex::default(), bytes_max, filled: Notify::new(), drained: Notify::new() }
+    pub fn new(bytes_max: usize, pace: Arc<Pace>) -> Outbox {
+        Outbox { queue: Mutex::default(), bytes_max, pace, filled: Notify::new(), drained: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -46,10 +56,14 @@ impl Outbox {
         if queue.waiting.len() + queue.writing >= self.bytes_max.saturating_mul(shares) {
             return Err(SendError::Full);
         }
-        let was_empty = queue.waiting.is_empty();
+        let before = queue.waiting.len();
         write(&mut queue.waiting);
+        if before == 0 {
+            queue.since = Some(Instant::now());
+        }
+        let has_batch = before < BATCH_BYTES && queue.waiting.len() >= BATCH_BYTES;
         drop(queue);
-        if was_empty {
+        if before == 0 || has_batch {
             self.filled.notify_one();
         }
         Ok(())
@@ -77,22 +91,43 @@ impl Outbox {
         }
     }
 
-    /// Everything that waits, as soon as there is something; `None` once closed.
+    /// Everything that waits; `None` once closed. Comes at once, unless this process runs its tasks
+    /// late: then what comes is collected for a while, since each write costs both sides the same.
     pub async fn take(&self) -> Option<Bytes> {
+        let mut collected_until = None;
         loop {
-            {
+            let collecting = {
                 let mut queue = self.lock();
                 if queue.is_closed {
                     return None;
                 }
-                if !queue.waiting.is_empty() {
+                let late = queue.since.map(|since| since.elapsed());
+                if collected_until.is_none()
+                    && let Some(late) = late
+                {
+                    self.pace.note(late);
+                    let pause = self.pace.pause(PAUSE_MAX).unwrap_or_default();
+                    collected_until = Some(Instant::now() + pause);
+                }
+                let is_over = collected_until.is_some_and(|until| until <= Instant::now());
+                if is_over || queue.waiting.len() >= BATCH_BYTES {
                     // Taking the memory too keeps an idle session small.
                     let taken = std::mem::take(&mut queue.waiting).freeze();
+                    queue.since = None;
                     queue.writing = taken.len();
                     return Some(taken);
                 }
+                collected_until
+            };
+            let filled = self.filled.notified();
+            match collecting {
+                Some(until) => {
+                    if tokio::time::timeout_at(until.into(), filled).await.is_err() {
+                        // It is time.
+                    }
+                }
+                None => filled.await,
             }
-            self.filled.notified().await;
         }
     }
 

@@ -1,7 +1,7 @@
 //! The two tasks of a session: one reads, one writes and tends the probes.
 
 use std::future::poll_fn;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use starling_core::wire::agent::{Deliver, Published, System};
 use starling_core::wire::codec::{DecodeError, Reader};
 use starling_core::wire::frame::{FrameDecoder, FrameType};
 use starling_core::wire::request::Reply;
+use starling_net::pace::Pace;
 use tokio::sync::oneshot;
 
 use super::outbox::Outbox;
@@ -40,8 +41,8 @@ struct Probe {
 }
 
 impl Shared {
-    pub fn new(queue_bytes_max: usize) -> Shared {
-        Shared { outbox: Outbox::new(queue_bytes_max), probe: Mutex::default() }
+    pub fn new(queue_bytes_max: usize, pace: Arc<Pace>) -> Shared {
+        Shared { outbox: Outbox::new(queue_bytes_max, pace), probe: Mutex::default() }
     }
 
     pub async fn ping(&self, connection: &Connection) -> Result<Duration, SendError> {
@@ -96,7 +97,7 @@ fn probe_of(bytes: &[u8]) -> Result<(u8, u64), DecodeError> {
 }
 
 /// Writes what is queued, and tends the probes, until the session ends.
-pub(super) async fn write(stream: SendStream, connection: Connection, shared: std::sync::Arc<Shared>) {
+pub(super) async fn write(stream: SendStream, connection: Connection, shared: Arc<Shared>) {
     // One task serves both: neither may wait for the other, and a session must stay small.
     tokio::select! {
         () = write_queue(stream, &shared.outbox) => {}
@@ -126,7 +127,7 @@ pub(super) struct Reading<H> {
 }
 
 impl<H: Handler> Reading<H> {
-    pub async fn run(mut self, shared: std::sync::Arc<Shared>) {
+    pub async fn run(mut self, shared: Arc<Shared>) {
         let reason = self.read().await;
         if let CloseReason::Protocol(text) = &reason {
             self.connection.close(CLOSE_PROTOCOL, text.as_bytes());
