@@ -223,6 +223,7 @@ impl Aggregator {
             ControlBody::Leaving(_)
             | ControlBody::Superseded(_)
             | ControlBody::NotHere(_)
+            | ControlBody::Pace(_)
             | ControlBody::Reroute(_)
             | ControlBody::Directory(_)
             | ControlBody::Summary(_)

@@ -103,6 +103,7 @@ impl Coordinator {
             | ControlBody::Summary(_)
             | ControlBody::Update(_)
             | ControlBody::UpdateApplied(_)
+            | ControlBody::Pace(_)
             | ControlBody::Reroute(_)
             | ControlBody::NotHere(_)
             | ControlBody::Leaving(_) => {}

@@ -208,6 +208,7 @@ impl Edge {
             ControlBody::Leaving(_)
             | ControlBody::Located(_)
             | ControlBody::Superseded(_)
+            | ControlBody::Pace(_)
             | ControlBody::Reroute(_)
             | ControlBody::Directory(_)
             | ControlBody::Summary(_)

@@ -86,8 +86,8 @@ async fn greet(
 }
 
 async fn write(hub: Arc<Hub>, lane: Arc<AgentLane>, mut stream: SendStream) {
-    let pause = || hub.pace.pause(PAUSE_MAX);
-    match lane.lane.write_to(&mut stream, Some(STALL), pause).await {
+    let pause = |_| hub.pace.pause(PAUSE_MAX);
+    match lane.lane.write_to(&mut stream, Some(STALL), pause, || {}).await {
         Ok(()) => {}
         Err(Interrupted::Write) => {
             lane.connection.close(CloseCode::Protocol.into(), b"the client stopped its stream");

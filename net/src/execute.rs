@@ -119,6 +119,9 @@ impl Executor {
             }
             self.hub.outlets.tell(connection, out.freeze().into());
         }
+        if let Some(lane) = self.hub.outlets.connection(connection) {
+            lane.lane.accompany();
+        }
     }
 
     fn propose(&self, entry: Bytes) {

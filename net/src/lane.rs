@@ -42,6 +42,10 @@ pub(crate) struct Lane {
     queued_bytes: AtomicUsize,
     bytes_max: usize,
     closed: AtomicBool,
+    /// Whether something is queued that is not to wait for company for long.
+    hurried: AtomicBool,
+    /// Whether company is on its way now.
+    accompanied: AtomicBool,
     /// Whether everything is with the other side and the writer has ended.
     finished: AtomicBool,
     written_bytes: AtomicU64,
@@ -63,6 +67,8 @@ impl Lane {
             queued_bytes: AtomicUsize::new(0),
             bytes_max,
             closed: AtomicBool::new(false),
+            hurried: AtomicBool::new(false),
+            accompanied: AtomicBool::new(false),
             finished: AtomicBool::new(false),
             written_bytes: AtomicU64::new(0),
             filled: Notify::new(),
@@ -72,6 +78,22 @@ impl Lane {
 
     /// Queues a parcel, unless the lane is closed or would hold more than `limit_bytes`.
     pub fn push(&self, parcel: Parcel, limit_bytes: usize) -> Pressure {
+        let pressure = self.push_lazily(parcel, limit_bytes);
+        if !self.hurried.swap(true, Ordering::AcqRel) {
+            self.filled.notify_one();
+        }
+        pressure
+    }
+
+    /// What is queued may go now: something else is written to the same peer.
+    pub fn accompany(&self) {
+        if self.queued_bytes() > 0 && !self.accompanied.swap(true, Ordering::AcqRel) {
+            self.filled.notify_one();
+        }
+    }
+
+    /// Queues a parcel that may wait for others. See [`Lane::push`].
+    pub fn push_lazily(&self, parcel: Parcel, limit_bytes: usize) -> Pressure {
         if self.is_closed() {
             return Pressure::Gone;
         }
@@ -138,14 +160,16 @@ impl Lane {
     }
 
     /// Writes to `stream` until the lane is closed and empty; fails when nothing was taken for `stall`.
-    /// A lane that fills after it was empty is written after `pause`, or when a batch is full.
+    /// A lane that fills after it was empty is written after `pause`, or when a batch is full;
+    /// `pause` is told whether something hurries. `before` is called before each batch.
     pub async fn write_to(
         &self,
         stream: &mut SendStream,
         stall: Option<Duration>,
-        pause: impl Fn() -> Option<Duration>,
+        pause: impl Fn(bool) -> Option<Duration>,
+        before: impl Fn(),
     ) -> Result<(), Interrupted> {
-        let result = self.write_all_to(stream, stall, pause).await;
+        let result = self.write_all_to(stream, stall, pause, before).await;
         self.close();
         self.finished.store(true, Ordering::Release);
         result
@@ -155,9 +179,11 @@ impl Lane {
         &self,
         stream: &mut SendStream,
         stall: Option<Duration>,
-        pause: impl Fn() -> Option<Duration>,
+        pause: impl Fn(bool) -> Option<Duration>,
+        before: impl Fn(),
     ) -> Result<(), Interrupted> {
         while let Some(mut batch) = self.next_batch(&pause).await {
+            before();
             let mut at = 0;
             while at < batch.pieces.len() {
                 let step = stream.write_chunks(&mut batch.pieces[at..]);
@@ -188,7 +214,7 @@ impl Lane {
     }
 
     /// Waits for parcels; `None` once the lane is closed and empty.
-    async fn next_batch(&self, pause: impl Fn() -> Option<Duration>) -> Option<Batch> {
+    async fn next_batch(&self, pause: impl Fn(bool) -> Option<Duration>) -> Option<Batch> {
         loop {
             let is_closed = self.is_closed();
             let batch = self.take_batch();
@@ -203,17 +229,20 @@ impl Lane {
                 tokio::task::yield_now().await;
             } else {
                 self.filled.notified().await;
-                if let Some(pause) = pause() {
-                    self.collect(pause).await;
-                }
+                self.collect(&pause).await;
             }
         }
     }
 
     /// Waits for more of what began to come.
-    async fn collect(&self, pause: Duration) {
-        let until = tokio::time::Instant::now() + pause;
+    async fn collect(&self, pause: impl Fn(bool) -> Option<Duration>) {
+        let mut begun = None;
         while (1..BATCH_BYTES).contains(&self.queued_bytes()) && !self.is_closed() {
+            if self.accompanied.swap(false, Ordering::AcqRel) {
+                return;
+            }
+            let Some(pause) = pause(self.hurried.load(Ordering::Acquire)) else { return };
+            let until = *begun.get_or_insert_with(tokio::time::Instant::now) + pause;
             if tokio::time::timeout_at(until, self.filled.notified()).await.is_err() {
                 return;
             }
@@ -221,6 +250,7 @@ impl Lane {
     }
 
     fn take_batch(&self) -> Batch {
+        self.hurried.store(false, Ordering::Release);
         let mut pieces = Vec::new();
         let (mut cost_bytes, mut bytes) = (0, 0);
         while bytes < BATCH_BYTES {
@@ -270,7 +300,7 @@ mod tests {
         assert_eq!(lane.push(parcel(5_000), 10_000), Pressure::Gone);
         assert_eq!(lane.push(parcel(5_000), 20_000), Pressure::Slow);
         assert!(!lane.has_drained());
-        let batch = lane.next_batch(|| None).await.unwrap();
+        let batch = lane.next_batch(|_| None).await.unwrap();
         assert_eq!(batch.pieces.iter().map(Bytes::len).sum::<usize>(), 11_000);
         assert!(!lane.has_drained(), "not written yet");
         lane.settle(batch.cost_bytes);
@@ -278,14 +308,14 @@ mod tests {
         lane.room().await;
         lane.close();
         assert_eq!(lane.push(parcel(1), 10_000), Pressure::Gone);
-        assert!(lane.next_batch(|| None).await.is_none());
+        assert!(lane.next_batch(|_| None).await.is_none());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_pause_collects_parcels_until_it_is_over_or_a_batch_is_full() {
         let lane = std::sync::Arc::new(Lane::new(1_000_000));
         let bytes = |batch: Batch| batch.pieces.iter().map(Bytes::len).sum::<usize>();
-        let pause = || Some(Duration::from_millis(100));
+        let pause = |is_hurried: bool| Some(Duration::from_millis(if is_hurried { 100 } else { 300 }));
         let next = || {
             let lane = std::sync::Arc::clone(&lane);
             tokio::spawn(async move {
@@ -310,6 +340,24 @@ mod tests {
         });
         assert_eq!(waiting.await.unwrap(), 40_000);
         assert_eq!(begun.elapsed().as_millis(), 0);
+
+        // What may wait does so until it is hurried, or has company.
+        let waiting = next();
+        tokio::task::yield_now().await;
+        lane.push_lazily(parcel(1), 1_000_000);
+        let begun = tokio::time::Instant::now();
+        tokio::time::sleep(Duration::from_millis(40)).await;
+        lane.push(parcel(1), 1_000_000);
+        assert_eq!(waiting.await.unwrap(), 2);
+        assert_eq!(begun.elapsed().as_millis(), 100);
+        let waiting = next();
+        tokio::task::yield_now().await;
+        lane.push_lazily(parcel(1), 1_000_000);
+        let begun = tokio::time::Instant::now();
+        tokio::time::sleep(Duration::from_millis(40)).await;
+        lane.accompany();
+        assert_eq!(waiting.await.unwrap(), 1);
+        assert_eq!(begun.elapsed().as_millis(), 40);
     }
 
     #[test]

@@ -4,12 +4,14 @@
 //! opened when the peer's hello was verified.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use quinn::{Connection, ConnectionError, RecvStream, SendStream};
 use starling_core::hot::plane::Touched;
 use starling_core::id::ShortId;
+use starling_core::limits;
 use starling_core::machine::{Input, LinkSlot, Peer};
 use starling_core::wire::frame::{FrameDecoder, FrameType};
 use starling_core::wire::message::ControlBody;
@@ -20,9 +22,9 @@ use crate::hello::{Refusal, read_hello, verify_peer};
 use crate::hub::Hub;
 use crate::lane::Lane;
 use crate::outlet::LinkLanes;
-use crate::probe;
 use crate::registry::{DialRight, Known, Verdict};
 use crate::trust::PeerName;
+use crate::{pace, probe};
 
 /// How long a dial may take, its handshake and hello included; the hello of an accepted link too.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
@@ -49,9 +51,10 @@ impl Kind {
     }
 
     /// How long what goes into it may be collected while the machine is overloaded.
-    fn pause_max(self) -> Duration {
+    fn pause_max(self, is_hurried: bool) -> Duration {
         match self {
-            Kind::Control => CONTROL_PAUSE_MAX,
+            Kind::Control if is_hurried => CONTROL_PAUSE_MAX,
+            Kind::Control => limits::SEAL_INTERVAL_MAX,
             Kind::Priority => Duration::ZERO,
             Kind::Bulk => BULK_PAUSE_MAX,
         }
@@ -215,11 +218,12 @@ async fn read_kind(stream: &mut RecvStream) -> Option<Kind> {
 async fn serve(hub: Arc<Hub>, link: Link) {
     let Link { slot, peer, lanes, control: (send, receive, decoder) } = link;
     let connection = lanes.connection.clone();
+    hub.sealer.tell_pace(&lanes);
     let mut readers = JoinSet::new();
     let mut writers = JoinSet::new();
     let short = peer.node.short();
     let reader = |kind, stream, decoder| {
-        let link = From { hub: Arc::clone(&hub), slot, peer: short, kind };
+        let link = From { hub: Arc::clone(&hub), lanes: Arc::clone(&lanes), slot, peer: short, kind };
         link.read_to_end(stream, decoder, connection.clone())
     };
     readers.spawn(reader(Kind::Control, receive, decoder));
@@ -270,8 +274,18 @@ async fn write(hub: Arc<Hub>, lanes: Arc<LinkLanes>, kind: Kind, stream: Option<
         },
     };
     // A peer may wait long for its own peers; that it lives is the keep-alive's to say.
-    let pause = || hub.pace.pause(kind.pause_max());
-    if lane.write_to(&mut stream, None, pause).await.is_err() {
+    // An overloaded peer gains nothing by being written to more often than it reads.
+    let pause = |is_hurried| {
+        let most = kind.pause_max(is_hurried);
+        let peer = Duration::from_millis(lanes.peer_pace.load(Ordering::Relaxed).into());
+        hub.pace.pause(most).max(pace::worth(peer, most))
+    };
+    let before = || match kind {
+        Kind::Control => {}
+        // Acknowledgements that waited share the packet.
+        Kind::Priority | Kind::Bulk => lanes.control.accompany(),
+    };
+    if lane.write_to(&mut stream, None, pause, before).await.is_err() {
         lanes.connection.close(CloseCode::Protocol.into(), b"the peer stopped a lane");
     }
 }
@@ -279,6 +293,7 @@ async fn write(hub: Arc<Hub>, lanes: Arc<LinkLanes>, kind: Kind, stream: Option<
 /// Where a reader's frames come from.
 struct From {
     hub: Arc<Hub>,
+    lanes: Arc<LinkLanes>,
     slot: LinkSlot,
     peer: ShortId,
     kind: Kind,
@@ -341,7 +356,13 @@ impl From {
                 (FrameType::Control, Kind::Control) => {
                     let body = ControlBody::decode(body)
                         .map_err(|_| Refusal::protocol("malformed control message"))?;
-                    inputs.extend(body.map(|body| Input::Control { link: self.slot, body }));
+                    match body {
+                        Some(ControlBody::Pace(pace)) => {
+                            self.lanes.peer_pace.store(pace.milliseconds, Ordering::Relaxed);
+                        }
+                        Some(body) => inputs.push(Input::Control { link: self.slot, body }),
+                        None => {}
+                    }
                 }
                 (
                     FrameType::Hello

@@ -1,7 +1,7 @@
 //! Where the hot path's effects go: the lanes of links and of agents' connections, by slot.
 
 use std::hash::BuildHasherDefault;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam::queue::SegQueue;
@@ -36,12 +36,20 @@ pub(crate) struct LinkLanes {
     pub priority: Lane,
     pub bulk: Lane,
     pub connection: Connection,
+    /// Milliseconds between the times at which the peer works off what comes.
+    pub peer_pace: AtomicU32,
 }
 
 impl LinkLanes {
     pub fn new(connection: Connection) -> LinkLanes {
         let lane = || Lane::new(limits::LANE_BYTES_MAX);
-        LinkLanes { control: lane(), priority: lane(), bulk: lane(), connection }
+        LinkLanes {
+            control: lane(),
+            priority: lane(),
+            bulk: lane(),
+            connection,
+            peer_pace: AtomicU32::new(0),
+        }
     }
 
     pub fn all(&self) -> [&Lane; 3] {
@@ -49,7 +57,11 @@ impl LinkLanes {
     }
 
     fn push(&self, lane: &Lane, parcel: Parcel) -> Pressure {
-        let pressure = lane.push(parcel, LINK_LANE_LIMIT_BYTES);
+        self.judge(lane, lane.push(parcel, LINK_LANE_LIMIT_BYTES))
+    }
+
+    /// Gives up a link whose lane is full.
+    fn judge(&self, lane: &Lane, pressure: Pressure) -> Pressure {
         if pressure == Pressure::Gone && !lane.is_closed() {
             self.connection.close(CloseCode::TooSlow.into(), b"a lane of the link is full");
             self.all().into_iter().for_each(Lane::close);
@@ -212,6 +224,12 @@ impl Outlet for Door {
 
     fn control(&self, link: LinkSlot, parcel: Parcel) {
         self.0.control(link, parcel);
+    }
+
+    fn acknowledge(&self, link: LinkSlot, parcel: Parcel) {
+        if let Some(lanes) = self.0.links.pin().get(&link) {
+            lanes.judge(&lanes.control, lanes.control.push_lazily(parcel, LINK_LANE_LIMIT_BYTES));
+        }
     }
 
     fn deliver(&self, connection: ConnectionSlot, parcel: Parcel) -> Pressure {

@@ -29,7 +29,6 @@ pub struct Pace {
 impl Pace {
     /// Starts at `least`.
     pub fn new(least: Duration, most: Duration) -> Pace {
-        let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         Pace {
             begun: Instant::now(),
             least: nanos(least),
@@ -41,7 +40,7 @@ impl Pace {
 
     /// A task ran so much later than it could have. Quick to slow down, slow to speed up.
     pub fn note(&self, late: Duration) {
-        let now = u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let now = nanos(self.begun.elapsed());
         let next = self.next.load(Ordering::Relaxed);
         let interval = self.interval.load(Ordering::Relaxed);
         let after = now.saturating_add(interval);
@@ -50,9 +49,11 @@ impl Pace {
         if !mine {
             return;
         }
+        // What collects for long may also be worked on for long before it is too much.
+        let late = u64::try_from(late.as_nanos()).unwrap_or(u64::MAX);
         let changed = match late {
-            late if late > LATE => interval * 3 / 2,
-            late if late < IN_TIME => interval * 9 / 10,
+            late if late > nanos(LATE).max(interval / 2) => interval * 3 / 2,
+            late if late < nanos(IN_TIME).max(interval / 4) => interval * 9 / 10,
             _ => interval,
         };
         self.interval.store(changed.clamp(self.least, self.most), Ordering::Relaxed);
@@ -66,8 +67,17 @@ impl Pace {
     /// How long a writer that has something should wait for more, at most `most`; `None` if it
     /// should not.
     pub fn pause(&self, most: Duration) -> Option<Duration> {
-        Some(self.interval()).filter(|interval| *interval >= PAUSE_MIN).map(|interval| interval.min(most))
+        worth(self.interval(), most)
     }
+}
+
+/// A pause that is worth a timer, at most `most`.
+pub(crate) fn worth(pause: Duration, most: Duration) -> Option<Duration> {
+    (pause >= PAUSE_MIN && !most.is_zero()).then_some(pause.min(most))
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -1,14 +1,17 @@
 //! Ticks the way out when it asks for it, and looks after what is held for slow subscribers.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use starling_core::hot::plane::Touched;
+use starling_core::limits;
 use starling_core::time::Time;
+use starling_core::wire::message::{ControlBody, Pace};
 use tokio::sync::Notify;
 
 use crate::hub::Hub;
+use crate::outlet::LinkLanes;
 
 /// An idle node ticks this often.
 const IDLE_TICK: Duration = Duration::from_millis(100);
@@ -20,11 +23,13 @@ pub(crate) const HELD_TICK: Duration = Duration::from_millis(10);
 pub(crate) struct Sealer {
     poke: Notify,
     sleeps_until: AtomicU64,
+    /// Milliseconds of pace that peers were told.
+    told: AtomicU32,
 }
 
 impl Sealer {
     pub fn new() -> Sealer {
-        Sealer { poke: Notify::new(), sleeps_until: AtomicU64::new(0) }
+        Sealer { poke: Notify::new(), sleeps_until: AtomicU64::new(0), told: AtomicU32::new(0) }
     }
 
     /// Tells the sealing task that a tick is wanted at `at`; costs one load if it knows.
@@ -33,6 +38,14 @@ impl Sealer {
             self.poke.notify_one();
         }
     }
+
+    /// Tells a peer how often this node works off what comes.
+    pub fn tell_pace(&self, lanes: &LinkLanes) {
+        let milliseconds = self.told.load(Ordering::Relaxed);
+        let frame = ControlBody::Pace(Pace { milliseconds }).to_frame();
+        // A link whose lane is full is given up by who fills it.
+        let _ = lanes.control.push_lazily(frame.into(), limits::LANE_BYTES_MAX);
+    }
 }
 
 /// Slows sealing while timers fire late: fewer, larger bundles spare everyone signatures.
@@ -40,6 +53,12 @@ fn pace(hub: &Hub, late: Duration) {
     hub.pace.note(late);
     let interval = u64::try_from(hub.pace.interval().as_nanos()).unwrap_or(u64::MAX);
     hub.plane.seal_interval.store(interval, Ordering::Relaxed);
+    let milliseconds = u32::try_from(hub.pace.interval().as_millis()).unwrap_or(u32::MAX);
+    let told = hub.sealer.told.load(Ordering::Relaxed);
+    if milliseconds > told * 2 + 1 || milliseconds < told / 2 {
+        hub.sealer.told.store(milliseconds, Ordering::Relaxed);
+        hub.outlets.all_links().iter().for_each(|lanes| hub.sealer.tell_pace(lanes));
+    }
 }
 
 /// Runs until the node stops.

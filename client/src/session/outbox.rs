@@ -13,6 +13,8 @@ use super::SendError;
 const BATCH_BYTES: usize = 32 * 1024;
 /// How long an overloaded process collects what it writes.
 const PAUSE_MAX: Duration = Duration::from_millis(250);
+/// The same when not all of it is publications.
+const PROMPT_MAX: Duration = Duration::from_millis(100);
 
 /// A bounded queue of bytes with any number of writers and one reader.
 #[derive(Debug)]
@@ -31,6 +33,8 @@ struct Queue {
     waiting: BytesMut,
     /// When the first of what waits came.
     since: Option<Instant>,
+    /// Whether something waits that is no publication.
+    is_hurried: bool,
     /// Bytes that the writer took and the connection did not yet take.
     writing: usize,
     is_closed: bool,
@@ -62,8 +66,9 @@ impl Outbox {
             queue.since = Some(Instant::now());
         }
         let has_batch = before < BATCH_BYTES && queue.waiting.len() >= BATCH_BYTES;
+        let is_hurried = shares > 1 && !std::mem::replace(&mut queue.is_hurried, true);
         drop(queue);
-        if before == 0 || has_batch {
+        if before == 0 || has_batch || is_hurried {
             self.filled.notify_one();
         }
         Ok(())
@@ -94,30 +99,30 @@ impl Outbox {
     /// Everything that waits; `None` once closed. Comes at once, unless this process runs its tasks
     /// late: then what comes is collected for a while, since each write costs both sides the same.
     pub async fn take(&self) -> Option<Bytes> {
-        let mut collected_until = None;
+        let mut begun = None;
         loop {
             let collecting = {
                 let mut queue = self.lock();
                 if queue.is_closed {
                     return None;
                 }
-                let late = queue.since.map(|since| since.elapsed());
-                if collected_until.is_none()
-                    && let Some(late) = late
+                if begun.is_none()
+                    && let Some(since) = queue.since
                 {
-                    self.pace.note(late);
-                    let pause = self.pace.pause(PAUSE_MAX).unwrap_or_default();
-                    collected_until = Some(Instant::now() + pause);
+                    self.pace.note(since.elapsed());
+                    begun = Some(Instant::now());
                 }
-                let is_over = collected_until.is_some_and(|until| until <= Instant::now());
+                let most = if queue.is_hurried { PROMPT_MAX } else { PAUSE_MAX };
+                let until = begun.map(|begun| begun + self.pace.pause(most).unwrap_or_default());
+                let is_over = until.is_some_and(|until| until <= Instant::now());
                 if is_over || queue.waiting.len() >= BATCH_BYTES {
                     // Taking the memory too keeps an idle session small.
                     let taken = std::mem::take(&mut queue.waiting).freeze();
-                    queue.since = None;
+                    (queue.since, queue.is_hurried) = (None, false);
                     queue.writing = taken.len();
                     return Some(taken);
                 }
-                collected_until
+                until
             };
             let filled = self.filled.notified();
             match collecting {

@@ -43,6 +43,10 @@ pub trait Outlet: Send + Sync {
     fn bundle(&self, link: LinkSlot, priority: bool, parcel: Parcel) -> Pressure;
     /// Queues a frame for a link's control lane.
     fn control(&self, link: LinkSlot, parcel: Parcel);
+    /// Queues an acknowledgement for a link's control lane; on a busy machine it may wait for company.
+    fn acknowledge(&self, link: LinkSlot, parcel: Parcel) {
+        self.control(link, parcel);
+    }
     /// Queues a delivery for an agents' connection.
     fn deliver(&self, connection: ConnectionSlot, parcel: Parcel) -> Pressure;
     /// Queues a frame that is owed to an agents' connection whatever its queue's state.

@@ -267,7 +267,7 @@ impl Plane {
         } else if region != self.me.region {
             if let Some(link) = view.links.get(&origin) {
                 let whole = crate::wire::frame::frame(crate::wire::frame::FrameType::Acknowledge, frame);
-                self.outlet.control(*link, whole.into());
+                self.outlet.acknowledge(*link, whole.into());
             }
         } else if let Some(origin) = view.origins.get(&origin) {
             let task = shard::Task::Acknowledged { by: *peer, incarnation, class, sequences, missing };
@@ -307,7 +307,7 @@ impl Plane {
     /// Sends the acknowledgements that a batch of work left.
     pub fn flush(&self, touched: &mut Touched) {
         for (link, frame) in touched.acknowledgements.take_frames() {
-            self.outlet.control(link, frame.into());
+            self.outlet.acknowledge(link, frame.into());
         }
     }
 

@@ -50,7 +50,7 @@ pub struct PeerRecord {
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Control {
     /// Exactly one body; none when it is newer than this version.
-    #[prost(oneof = "ControlBody", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14")]
+    #[prost(oneof = "ControlBody", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15")]
     pub body: Option<ControlBody>,
 }
 
@@ -99,6 +99,9 @@ pub enum ControlBody {
     /// The sender stops by intention.
     #[prost(message, tag = "14")]
     Leaving(Leaving),
+    /// How often the sender works off what comes.
+    #[prost(message, tag = "15")]
+    Pace(Pace),
 }
 
 /// Nodes known to the sender.
@@ -233,6 +236,14 @@ pub struct Reroute {
     /// The region.
     #[prost(fixed64, tag = "1")]
     pub region: u64,
+}
+
+/// Nothing is gained by sending to the sender of this more often.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct Pace {
+    /// Milliseconds; 0 or 1 when it keeps up.
+    #[prost(uint32, tag = "1")]
+    pub milliseconds: u32,
 }
 
 /// A directed section that found nobody.

@@ -77,6 +77,7 @@ fn goldens() -> Vec<(ControlBody, &'static str)> {
             "1a00000020006a18090100000000000000110200000000000000180320042805",
         ),
         (ControlBody::Leaving(Leaving {}), "0200000020007200"),
+        (ControlBody::Pace(Pace { milliseconds: 250 }), "0500000020007a0308fa01"),
     ]
 }
 
