@@ -13,6 +13,7 @@ pub mod clock;
 mod driver;
 pub mod endpoint;
 mod execute;
+mod frugal;
 mod hello;
 mod hub;
 mod lane;
