@@ -4,9 +4,10 @@ use std::fs;
 use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use starling_core::identity::Roles;
 use starling_core::time::Time;
 use starling_net::trust::{Authority, NodeRequest, Trust};
@@ -62,26 +63,29 @@ pub struct LocalMesh {
     processes: Vec<Running>,
 }
 
-/// A UDP port of the loopback interface that was free a moment ago.
+/// `count` different addresses of the loopback interface whose UDP ports were free a moment ago.
 ///
 /// # Errors
 /// The system has none.
-pub fn free_address() -> Result<SocketAddr> {
-    let socket = UdpSocket::bind("127.0.0.1:0").context("no free UDP port on 127.0.0.1")?;
-    Ok(socket.local_addr()?)
-}
-
-/// `count` different free addresses.
-///
-/// # Errors
-/// As [`free_address`].
 pub fn free_addresses(count: usize) -> Result<Vec<SocketAddr>> {
+    // Below the ports that the system gives to whoever asks for any: such a socket of the generator
+    // could otherwise take a node's port before the node does. Other calls, here and in other
+    // processes, begin elsewhere.
+    static CALLS: AtomicU32 = AtomicU32::new(0);
+    let begin = std::process::id()
+        .wrapping_mul(997)
+        .wrapping_add(CALLS.fetch_add(1, Ordering::Relaxed).wrapping_mul(1009));
+    let ports = (0..PORTS.len() as u32)
+        .map(|step| PORTS.start + (begin.wrapping_add(step) % PORTS.len() as u32) as u16);
+    let free = ports.filter_map(|port| UdpSocket::bind(("127.0.0.1", port)).ok()).take(count);
     // All sockets are held until the last is bound, so that no port is given twice.
-    let sockets: Vec<UdpSocket> = (0..count)
-        .map(|_| UdpSocket::bind("127.0.0.1:0").context("no free UDP port on 127.0.0.1"))
-        .collect::<Result<_>>()?;
+    let sockets: Vec<UdpSocket> = free.collect();
+    ensure!(sockets.len() == count, "no {count} free UDP ports on 127.0.0.1 from {PORTS:?}");
     sockets.iter().map(|socket| Ok(socket.local_addr()?)).collect()
 }
+
+/// Where nodes on this machine listen.
+const PORTS: std::ops::Range<u16> = 16_384..32_768;
 
 impl LocalMesh {
     /// Makes keys and configuration, and starts the processes. They are not linked yet when this

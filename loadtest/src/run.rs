@@ -41,8 +41,11 @@ const AT_ONCE: usize = 24;
 const AT_ONCE_IN_STORM: usize = 4096;
 /// How often a connection is tried before the run is given up.
 const ATTEMPTS: usize = 4;
-/// Sockets of the generator: each has one task that reads it.
-const ENDPOINTS: usize = 4;
+/// Sockets of the generator: each has one task that reads it, and a buffer in the kernel that must
+/// take what comes to all of its connections at once.
+const ENDPOINTS_MIN: usize = 4;
+const ENDPOINTS_MAX: usize = 64;
+const CONNECTIONS_PER_ENDPOINT: usize = 1000;
 /// Connections up to which each says that it lives twice a second.
 const LIVELY_CONNECTIONS: usize = 2000;
 
@@ -177,15 +180,17 @@ impl Generator {
         let placements = place(settings);
         let scale = (placements.len() / LIVELY_CONNECTIONS).max(1);
         let factor = u32::try_from(scale).unwrap_or(u32::MAX);
+        let endpoints = (placements.len() / CONNECTIONS_PER_ENDPOINT).clamp(ENDPOINTS_MIN, ENDPOINTS_MAX);
         let endpoint = EndpointSettings {
             keepalive: Duration::from_millis(500) * factor,
             idle_timeout: Duration::from_millis(3500) * factor,
             connect_timeout: Duration::from_secs(30),
             queue_bytes_max: 4 * 1024 * 1024,
+            reads_apart: placements.len() > LIVELY_CONNECTIONS,
             ..EndpointSettings::default()
         };
         let endpoints: Result<Vec<Endpoint>, _> =
-            (0..ENDPOINTS).map(|_| Endpoint::new(mesh.trust(), &endpoint)).collect();
+            (0..endpoints).map(|_| Endpoint::new(mesh.trust(), &endpoint)).collect();
         let events = (f64::from(settings.rate) * settings.duration.as_secs_f64()) as usize;
         let connections = placements.into_iter().enumerate();
         let edges =
@@ -244,9 +249,10 @@ impl Generator {
             self.tell_progress(&progress, say),
         );
         let flowed = begun.elapsed();
-        self.wait_for_receipts(&sent, say).await;
+        let updates = updates?;
+        self.wait_for_receipts(&sent, updates, say).await;
         let overview = coordinator.overview().await?;
-        let mut report = self.report(&sent, updates?, flowed, &overview);
+        let mut report = self.report(&sent, updates, flowed, &overview);
         (report.hot_path, report.gossip) = self.hot_path(mesh, flowed).await?;
         report.cpu_seconds =
             Cpu { mesh: cpu_of(&mesh.processes()), generator: cpu_of(&[std::process::id()]) };
@@ -354,18 +360,21 @@ impl Generator {
     }
 
     /// Waits until everything expected came, or nothing has come for three seconds.
-    async fn wait_for_receipts(&self, sent: &Sent, say: Say<'_>) {
+    async fn wait_for_receipts(&self, sent: &Sent, updates: usize, say: Say<'_>) {
         let expected: u64 = sent.expected.iter().map(|count| u64::from(*count)).sum();
         let (mut before, mut since) = (0, Instant::now());
         loop {
+            let told: u64 = (0..updates).map(|update| self.shared.broadcast.reached(update)).sum();
+            let to_tell = (updates * self.shared.attached.load(Ordering::Relaxed)) as u64;
             let delivered = self.shared.receipts.delivered(sent.expected.len());
             let acknowledged = self.shared.acknowledged.load(Ordering::Relaxed);
             let published = self.shared.published.load(Ordering::Relaxed);
-            if delivered >= expected && acknowledged >= published && self.shared.visible.waiting() == 0 {
+            let is_all = delivered >= expected && acknowledged >= published && told >= to_tell;
+            if is_all && self.shared.visible.waiting() == 0 {
                 return;
             }
-            if delivered + acknowledged != before {
-                (before, since) = (delivered + acknowledged, Instant::now());
+            if delivered + acknowledged + told != before {
+                (before, since) = (delivered + acknowledged + told, Instant::now());
             } else if since.elapsed() > Duration::from_secs(3) {
                 say(&format!("{delivered} of {expected} deliveries came, and no more for three seconds"));
                 return;

@@ -100,7 +100,7 @@ pub(crate) fn open(settings: &NodeSettings) -> Result<(Endpoint, ClientConfig), 
         None => Arc::new(TokioRuntime),
     };
     let endpoint =
-        Endpoint::new(EndpointConfig::default(), Some(server), bound.socket, runtime::eager(runtime))
+        Endpoint::new(EndpointConfig::default(), Some(server), bound.socket, runtime::eager(runtime, false))
             .map_err(|source| listen_error(address, source))?;
     Ok((endpoint, client))
 }

@@ -4,21 +4,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use starling_core::hot::plane::{Host, Touched};
 use starling_core::id::AgentId;
 use starling_core::machine::{ConnectionSlot, LinkSlot, Output};
 use starling_core::time::Now;
-use starling_core::wire::agent::System;
 use starling_core::wire::request::{Reply, Say};
 use tokio::sync::mpsc;
 
+use crate::broadcasts::Broadcast;
 use crate::endpoint::CloseCode;
 use crate::hub::Hub;
 use crate::link;
 
-/// Frames of a broadcast are written into buffers of about this size.
-const BROADCAST_BYTES: usize = 64 * 1024;
 /// How long what was said before hanging up may take to arrive.
 const LAST_WORDS: Duration = Duration::from_millis(300);
 
@@ -45,7 +43,7 @@ impl Executor {
             Output::Control { link, body } => self.hub.outlets.control(link, body.to_frame().into()),
             Output::Reply { connection, id, say } => self.reply(connection, id, say),
             Output::Broadcast { connection, agents, index, payload } => {
-                self.broadcast(connection, &agents, index, &payload);
+                self.hub.broadcasts.add(&self.hub.outlets, Broadcast { connection, agents, index, payload });
             }
             Output::View(view) => plane.set_view(*view),
             Output::Host { agent, connection, index } => plane.host(agent, Host { connection, index }),
@@ -106,21 +104,6 @@ impl Executor {
         self.hub.plane.unhost(agent, Host { connection, index });
         if let Some(lane) = self.hub.outlets.connection(connection) {
             lane.table.remove_if(index, |seat| seat.agent == agent);
-        }
-    }
-
-    fn broadcast(&self, connection: ConnectionSlot, agents: &[u32], index: u64, payload: &Bytes) {
-        let frame_bytes = 18 + payload.len();
-        let per_parcel = (BROADCAST_BYTES / frame_bytes).max(1);
-        for part in agents.chunks(per_parcel) {
-            let mut out = BytesMut::with_capacity(part.len() * frame_bytes);
-            for agent in part {
-                System { agent: *agent, index, payload: payload.clone() }.put_frame(&mut out);
-            }
-            self.hub.outlets.tell(connection, out.freeze().into());
-        }
-        if let Some(lane) = self.hub.outlets.connection(connection) {
-            lane.lane.accompany();
         }
     }
 

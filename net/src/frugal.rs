@@ -99,12 +99,7 @@ fn pieces_max(bufs: &[IoSliceMut<'_>]) -> usize {
 
 /// Copies a message into as many buffers as it needs; returns how many. Datagrams stay whole, and
 /// what is longer than a buffer is dropped, as QUIC lets a network do.
-fn take_apart(
-    message: &[u8],
-    meta: &RecvMeta,
-    bufs: &mut [IoSliceMut<'_>],
-    metas: &mut [RecvMeta],
-) -> usize {
+fn take_apart(message: &[u8], meta: &RecvMeta, bufs: &mut [IoSliceMut<'_>], metas: &mut [RecvMeta]) -> usize {
     let mut used = 0;
     let stride = meta.stride.max(1);
     let bytes = bufs.first().map_or(0, |buf| buf.len()) / stride * stride;

@@ -14,6 +14,7 @@ use starling_core::identity::VerifyKey;
 use starling_core::machine::{ConnectionSlot, Input, LinkSlot};
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 
+use crate::broadcasts::Broadcasts;
 use crate::clock::Clock;
 use crate::endpoint::CloseCode;
 use crate::outlet::Outlets;
@@ -44,6 +45,7 @@ pub(crate) struct Hub {
     pub events: broadcast::Sender<Event>,
     pub sealer: Sealer,
     pub pace: Pace,
+    pub broadcasts: Broadcasts,
     pub dials: Semaphore,
     pub handshakes: Arc<Semaphore>,
     /// Proposals refused because too many waited for the disk.

@@ -9,6 +9,7 @@
 //! flow control. Writers (`lane`) are the only tasks that write to a stream.
 
 mod agents;
+mod broadcasts;
 pub mod clock;
 mod driver;
 pub mod endpoint;

@@ -21,6 +21,7 @@ use starling_core::wire::codec::Wire;
 use starling_core::wire::message::PeerRecord;
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 
+use crate::broadcasts::{self, Broadcasts};
 use crate::clock::Clock;
 use crate::driver::{Driver, INPUTS_MAX, PROPOSALS_MAX, keep_log};
 use crate::endpoint::CloseCode;
@@ -199,6 +200,7 @@ fn make_hub(
         inputs,
         events: broadcast::channel(EVENTS_MAX).0,
         sealer: Sealer::new(),
+        broadcasts: Broadcasts::default(),
         pace: Pace::new(limits::SEAL_INTERVAL, limits::SEAL_INTERVAL_MAX),
         dials: Semaphore::new(DIALS_MAX),
         handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
@@ -224,6 +226,7 @@ fn spawn_tasks(
     hub.spawn_vital("the log's task", keep_log(Arc::clone(hub), log, proposed));
     hub.spawn_vital("the accepting task", accept(Arc::clone(hub), hub.endpoint.clone()));
     hub.spawn_vital("the sealing task", sealer::run(Arc::clone(hub)));
+    hub.spawn_vital("the task of broadcasts", broadcasts::run(Arc::clone(hub)));
 }
 
 fn entropy() -> Result<u64, StartError> {

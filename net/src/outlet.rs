@@ -76,11 +76,18 @@ pub(crate) struct AgentLane {
     pub lane: Lane,
     pub table: AgentTable,
     pub connection: Connection,
+    /// Whether it has yet to acknowledge a system update.
+    pub owes: AtomicBool,
 }
 
 impl AgentLane {
     pub fn new(connection: Connection) -> AgentLane {
-        AgentLane { lane: Lane::new(limits::DELIVERY_BYTES_MAX), table: AgentTable::default(), connection }
+        AgentLane {
+            lane: Lane::new(limits::DELIVERY_BYTES_MAX),
+            table: AgentTable::default(),
+            connection,
+            owes: AtomicBool::new(false),
+        }
     }
 
     fn push(&self, parcel: Parcel, limit_bytes: usize) -> Pressure {

@@ -8,31 +8,45 @@
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::{io, net::UdpSocket};
 
-use quinn::{AsyncTimer, AsyncUdpSocket, Runtime};
+use quinn::{AsyncTimer, AsyncUdpSocket};
+use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::frugal::Frugal;
 
 /// How often an endpoint that is not done goes on before others have their turn.
 const TURNS: usize = 40;
 
+/// The thread that reads sockets apart; `None` if the system gives none.
+fn sockets() -> Option<&'static Handle> {
+    static SOCKETS: OnceLock<Option<Runtime>> = OnceLock::new();
+    let make =
+        || Builder::new_multi_thread().worker_threads(1).thread_name("sockets").enable_all().build().ok();
+    SOCKETS.get_or_init(make).as_ref().map(Runtime::handle)
+}
+
 /// A runtime for one endpoint.
 #[derive(Debug)]
 pub(crate) struct Eager {
-    inner: Arc<dyn Runtime>,
+    inner: Arc<dyn quinn::Runtime>,
     /// An endpoint's own task is the first that it spawns.
     has_spawned: AtomicBool,
+    /// Where the socket is read, if not with everything else.
+    sockets: Option<&'static Handle>,
 }
 
-/// What `inner` does, for one endpoint.
-pub fn eager(inner: Arc<dyn Runtime>) -> Arc<dyn Runtime> {
-    Arc::new(Eager { inner, has_spawned: AtomicBool::new(false) })
+/// What `inner` does, for one endpoint. With `reads_apart` its socket is read by a thread that all such
+/// endpoints of the process share: slower, but acknowledgements are then known in time although
+/// thousands of connections have timers that expired.
+pub fn eager(inner: Arc<dyn quinn::Runtime>, reads_apart: bool) -> Arc<dyn quinn::Runtime> {
+    let sockets = if reads_apart { sockets() } else { None };
+    Arc::new(Eager { inner, has_spawned: AtomicBool::new(false), sockets })
 }
 
-impl Runtime for Eager {
+impl quinn::Runtime for Eager {
     fn new_timer(&self, at: std::time::Instant) -> Pin<Box<dyn AsyncTimer>> {
         self.inner.new_timer(at)
     }
@@ -41,11 +55,16 @@ impl Runtime for Eager {
         if self.has_spawned.swap(true, Ordering::AcqRel) {
             self.inner.spawn(future);
         } else {
-            self.inner.spawn(Box::pin(Persistent { future, woken: Arc::default() }));
+            let persistent = Persistent { future, woken: Arc::default() };
+            match self.sockets {
+                Some(sockets) => drop(sockets.spawn(persistent)),
+                None => self.inner.spawn(Box::pin(persistent)),
+            }
         }
     }
 
     fn wrap_udp_socket(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        let _entered = self.sockets.map(Handle::enter);
         Ok(Arc::new(Frugal(self.inner.wrap_udp_socket(socket)?)))
     }
 

@@ -38,6 +38,8 @@ pub struct EndpointSettings {
     pub queue_bytes_max: usize,
     /// What is asked of the kernel for each of the socket's two buffers.
     pub socket_buffer_bytes: usize,
+    /// Whether the socket is read by a thread of its own: for thousands of connections in a process.
+    pub reads_apart: bool,
     /// The UDP payload that is tried first, at least 1,200; larger ones are discovered.
     pub mtu_bytes: u16,
 }
@@ -54,6 +56,7 @@ impl Default for EndpointSettings {
             send_window_bytes: 1024 * 1024,
             queue_bytes_max: 2 * 1024 * 1024,
             socket_buffer_bytes: 8 * 1024 * 1024,
+            reads_apart: false,
             mtu_bytes: 1200,
         }
     }
@@ -82,7 +85,7 @@ impl Endpoint {
             Some(shaper) => shaper.runtime(),
             None => Arc::new(TokioRuntime),
         };
-        let runtime = starling_net::runtime::eager(runtime);
+        let runtime = starling_net::runtime::eager(runtime, settings.reads_apart);
         let mut quinn = quinn::Endpoint::new(EndpointConfig::default(), None, socket, runtime)
             .map_err(ConnectError::Socket)?;
         quinn.set_default_client_config(config);

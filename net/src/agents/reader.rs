@@ -200,6 +200,7 @@ impl Reader {
             self.say(0, Say::Undelivered(Undelivered { numbers: refused }));
         }
         if !acknowledged.is_empty() {
+            self.hub.broadcasts.answered(&self.lane);
             inputs.push(Input::SystemAcknowledged { connection: self.slot, counts: acknowledged });
         }
         for input in inputs {
