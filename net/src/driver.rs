@@ -19,7 +19,7 @@ pub(crate) const PROPOSALS_MAX: usize = 65_536;
 /// Inputs that are handled before the task looks at anything else.
 const BATCH: usize = 256;
 /// How often the machine is told what the hot path counted.
-const MEASURED: Duration = Duration::from_secs(1);
+const MEASURED: Duration = Duration::from_millis(250);
 
 /// A machine with all that it drives.
 pub(crate) struct Driver {
