@@ -16,6 +16,8 @@ fn received(mesh: &Mesh) -> Vec<(u64, u64)> {
         let count = |name: &str| counters[name].as_u64().unwrap_or_else(|| panic!("no {name}: {counters}"));
         (count("received_bytes"), count("unwanted_bytes"))
     };
+    // A node's counters are looked at four times a second.
+    std::thread::sleep(std::time::Duration::from_millis(600));
     (0..EDGES).map(of_edge).collect()
 }
 
