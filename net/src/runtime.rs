@@ -1,4 +1,4 @@
-//! tokio for QUIC's endpoints, with two things changed: a socket needs less memory ([`crate::frugal`]),
+//! tokio for QUIC's endpoints, with two things changed: a socket needs less memory (`frugal`),
 //! and one that has much is read for longer.
 //!
 //! An endpoint's task reads its socket for 50 µs and then steps back behind all other tasks. Where
