@@ -1,8 +1,9 @@
 //! The way out: admit, number, seal, retain, send, send again, acknowledge.
 //!
 //! A bundle is sealed when it is full, at once while the sealing budget has tokens, and otherwise
-//! when the next token comes; as several where its receivers have little in common (`owed`). It is retained until every destination has it; destinations are fixed
-//! when it is sealed, from the interest in force.
+//! when the next token comes; as several where its receivers have little in common (`owed`). It is
+//! retained until every destination has it; destinations are fixed when it is sealed, from the
+//! interest in force.
 //!
 //! Bundles go to a destination in **runs**. A run stays on one way, in order, and begins with the
 //! oldest bundle that the destination has not acknowledged; when the way changes a new run begins.
