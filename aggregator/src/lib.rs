@@ -25,6 +25,7 @@ use starling_core::identity::Roles;
 use starling_core::limits;
 use starling_core::machine::{ConnectionSlot, Input, LinkSlot, Machine, Outbox, Output};
 use starling_core::membership::{Fact, Identity, Neighbours};
+use starling_core::node::missed::Missed;
 use starling_core::node::overview::overview;
 use starling_core::node::routes::Routes;
 use starling_core::node::updates::Updates;
@@ -58,6 +59,7 @@ pub struct Aggregator {
     peers_due: Option<Time>,
     peers_next: Time,
     updates: Updates,
+    missed: Missed,
     measured: Box<Snapshot>,
     started: Option<Time>,
     /// When it may be ready without another input.
@@ -81,6 +83,7 @@ impl Aggregator {
             peers_due: None,
             peers_next: Time::ZERO,
             updates: Updates::default(),
+            missed: Missed::default(),
             measured: Box::default(),
             started: None,
             ready_check: None,
@@ -97,6 +100,7 @@ impl Aggregator {
                 Fact::Up(id, link) => self.peer_up(now, id, link, out),
                 Fact::Down(id, link) => self.peer_down(now, id, link, out),
                 Fact::Lost(id) => self.peer_lost(now, id, out),
+                Fact::Returned(id) => self.routes.peer_returned(id),
             }
         }
     }
@@ -220,7 +224,14 @@ impl Aggregator {
             ControlBody::UpdateApplied(applied) if is_edge => {
                 self.updates.applied(link, applied.index, out);
             }
+            ControlBody::Missed(missed) if is_edge && missed.region != 0 => {
+                self.missed.add(now, RegionId(missed.region));
+            }
+            ControlBody::Missed(missed) if is_aggregator && missed.region == self.region().0 => {
+                self.missed.add(now, RegionId(0));
+            }
             ControlBody::Leaving(_)
+            | ControlBody::Missed(_)
             | ControlBody::Superseded(_)
             | ControlBody::NotHere(_)
             | ControlBody::Pace(_)
@@ -336,6 +347,34 @@ impl Aggregator {
         out.reply(connection, id, say);
     }
 
+    /// Edges that are back after this aggregator had taken them for lost hear that it kept nothing.
+    fn tell_missed(&mut self, out: &mut Outbox) {
+        for (region, peer) in self.routes.take_missed() {
+            let link = self.neighbours.get(peer).and_then(|known| known.link);
+            // What is owed to another region is owed by the edges, which see for themselves.
+            if let Some(link) = link.filter(|_| region == RegionId(0)) {
+                out.send(link, ControlBody::Missed(message::Missed { region: 0 }));
+            }
+        }
+    }
+
+    /// Passes on whose subscribers have missed something: 0 are this region's own.
+    fn spread_missed(&mut self, now: Now, out: &mut Outbox) {
+        let mine = self.region();
+        for region in self.missed.take(now) {
+            for (_, link, known) in self.neighbours.linked() {
+                let roles = known.roles();
+                let is_meant = match region {
+                    RegionId(0) => known.region() == mine && roles.has(Roles::EDGE),
+                    region => known.region() == region && roles.has(Roles::AGGREGATOR),
+                };
+                if is_meant {
+                    out.send(link, ControlBody::Missed(message::Missed { region: region.0 }));
+                }
+            }
+        }
+    }
+
     /// Becomes ready once it knows what its region wants, or has waited for long enough.
     fn get_ready(&mut self, now: Now, out: &mut Outbox) {
         if self.carrying.is_ready() {
@@ -359,7 +398,9 @@ impl Aggregator {
             for region in self.routes.take_opened() {
                 self.reroute(region, out);
             }
+            self.tell_missed(out);
         }
+        self.spread_missed(now, out);
         self.get_ready(now, out);
         self.carrying.send_confirmations(out);
         self.questions.wake(now, out);
@@ -410,6 +451,7 @@ impl Machine for Aggregator {
             self.figure_due,
             self.peers_due,
             self.ready_check,
+            self.missed.deadline(),
         ];
         own.into_iter().flatten().min()
     }

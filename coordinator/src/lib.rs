@@ -70,6 +70,8 @@ impl Coordinator {
                 Fact::Lost(id) => {
                     self.routes.peer_lost(now, id);
                 }
+                // Nothing is owed to anyone here.
+                Fact::Returned(_) => {}
             }
         }
     }
@@ -104,6 +106,7 @@ impl Coordinator {
             | ControlBody::Update(_)
             | ControlBody::UpdateApplied(_)
             | ControlBody::Pace(_)
+            | ControlBody::Missed(_)
             | ControlBody::Reroute(_)
             | ControlBody::NotHere(_)
             | ControlBody::Leaving(_) => {}

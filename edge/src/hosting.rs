@@ -109,6 +109,12 @@ impl Hosting {
         self.connections.get(&slot).map_or(0, |connection| connection.subscriptions.len())
     }
 
+    /// Connections with an open subscription, in order.
+    pub fn subscribers(&self) -> impl Iterator<Item = ConnectionSlot> {
+        let open = self.connections.iter().filter(|(_, connection)| !connection.subscriptions.is_empty());
+        open.map(|(slot, _)| *slot)
+    }
+
     /// Whether a subscription's number is in use on its connection.
     pub fn has_subscription(&self, slot: ConnectionSlot, number: u32) -> bool {
         self.connections.get(&slot).is_some_and(|connection| connection.subscriptions.contains_key(&number))

@@ -26,10 +26,11 @@ use starling_core::interest::exchange::Offer;
 use starling_core::limits;
 use starling_core::machine::{Input, LinkSlot, Machine, Outbox, Output};
 use starling_core::membership::{Fact, Identity, Neighbours};
+use starling_core::node::missed::Missed;
 use starling_core::node::routes::Routes;
 use starling_core::summary::Summary;
 use starling_core::time::{Now, Time};
-use starling_core::wire::message::{ControlBody, Located, Update, UpdateApplied, update_message};
+use starling_core::wire::message::{self, ControlBody, Located, Update, UpdateApplied, update_message};
 use std::time::Duration;
 use upward::Upward;
 
@@ -99,6 +100,7 @@ pub struct Edge {
     rush: Rush,
     /// Whether interest changed since it was last declared.
     is_undeclared: bool,
+    missed: Missed,
     is_stopping: bool,
     measured: Box<Snapshot>,
 }
@@ -127,6 +129,7 @@ impl Edge {
             ask_updates_at: None,
             rush: Rush::default(),
             is_undeclared: false,
+            missed: Missed::default(),
             is_stopping: false,
             measured: Box::default(),
         }
@@ -145,6 +148,7 @@ impl Edge {
                 Fact::Lost(id) => {
                     self.routes.peer_lost(now, id);
                 }
+                Fact::Returned(id) => self.routes.peer_returned(id),
             }
         }
     }
@@ -205,7 +209,11 @@ impl Edge {
             ControlBody::Reroute(reroute) if is_aggregator => {
                 self.routes.reroute(now, RegionId(reroute.region))
             }
+            ControlBody::Missed(missed) if is_ours && missed.region == 0 => {
+                self.missed.add(now, RegionId(0));
+            }
             ControlBody::Leaving(_)
+            | ControlBody::Missed(_)
             | ControlBody::Located(_)
             | ControlBody::Superseded(_)
             | ControlBody::Pace(_)
@@ -295,6 +303,16 @@ impl Edge {
         });
     }
 
+    /// Tells those whose interest is in force again, after this edge had taken them for lost, that it
+    /// kept nothing for them meanwhile.
+    fn tell_missed(&mut self, out: &mut Outbox) {
+        for (region, peer) in self.routes.take_missed() {
+            if let Some(link) = self.neighbours.get(peer).and_then(|known| known.link) {
+                out.send(link, ControlBody::Missed(message::Missed { region: region.0 }));
+            }
+        }
+    }
+
     /// Everything that is due: dials, views, declarations, confirmations, summaries.
     fn settle(&mut self, now: Now, out: &mut Outbox) {
         let facts = self.neighbours.wake(now, out);
@@ -312,6 +330,10 @@ impl Edge {
                 let confirmed = starling_core::wire::message::InterestConfirmed { region, version };
                 out.send(link, ControlBody::InterestConfirmed(confirmed));
             }
+            self.tell_missed(out);
+        }
+        if !self.missed.take(now).is_empty() {
+            self.tell_subscribers(out);
         }
         self.answer_confirmed(out);
         if self.ask_updates_at.is_some_and(|at| at <= now.mono) {
@@ -371,6 +393,7 @@ impl Machine for Edge {
             self.locating.deadline(),
             self.upward.deadline(),
             self.reporting.deadline(),
+            self.missed.deadline(),
             self.ask_updates_at,
             self.rush.over_at,
         ];

@@ -12,7 +12,7 @@ use starling_core::machine::{ConnectionSlot, Outbox, Output};
 use starling_core::time::Now;
 use starling_core::wire::agent::{Candidate, Change};
 use starling_core::wire::request::{
-    Ask, Attached, Closed, Counter, Empty, Home, Overview, RefusedCode, RegionView, Say, Subscribe,
+    Ask, Attached, Closed, Counter, Empty, Gap, Home, Overview, RefusedCode, RegionView, Say, Subscribe,
     Subscription,
 };
 
@@ -228,6 +228,14 @@ impl Edge {
             }
             !is_done
         });
+    }
+
+    /// Tells everyone who subscribes to something here that events may be missing.
+    pub(crate) fn tell_subscribers(&self, out: &mut Outbox) {
+        let text = "a part of the mesh was out of reach; what was published there meanwhile is missing";
+        for connection in self.hosting.subscribers() {
+            out.reply(connection, 0, Say::Gap(Gap { text: text.to_owned() }));
+        }
     }
 
     pub(crate) fn on_unresolved(&mut self, now: Now, publications: Vec<Publication>, out: &mut Outbox) {

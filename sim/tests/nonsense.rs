@@ -24,8 +24,8 @@ use starling_core::wire::bundle::Class;
 use starling_core::wire::codec::Wire;
 use starling_core::wire::entry::Extras;
 use starling_core::wire::message::{
-    ControlBody, Directory, Interest, InterestConfirmed, Leaving, Locate, Located, NotHere, Pace, PeerRecord,
-    Peers, Reroute, Superseded, Update, UpdateApplied, update_message,
+    ControlBody, Directory, Interest, InterestConfirmed, Leaving, Locate, Located, Missed, NotHere, Pace,
+    PeerRecord, Peers, Reroute, Superseded, Update, UpdateApplied, update_message,
 };
 use starling_core::wire::request::{Ask, Empty, Numbers, Subscribe, Subscription};
 use starling_edge::Edge;
@@ -213,6 +213,7 @@ fn control() -> impl Strategy<Value = ControlBody> {
         1 => number().prop_map(|sequence| ControlBody::NotHere(NotHere { sequence, ..NotHere::default() })),
         1 => Just(ControlBody::Leaving(Leaving {})),
         1 => any::<u32>().prop_map(|milliseconds| ControlBody::Pace(Pace { milliseconds })),
+        1 => region().prop_map(|region| ControlBody::Missed(Missed { region })),
     ]
 }
 

@@ -53,6 +53,8 @@ pub struct Known {
     pub link: Option<LinkSlot>,
     /// Whether it was linked once and is not now.
     pub is_lost: bool,
+    /// The incarnation that was lost, until a link comes up.
+    pub(super) lost_as: Option<u64>,
     pub(super) away_since: Option<Time>,
     pub(super) heard: Time,
     /// When its link, which is not wanted, may be closed.

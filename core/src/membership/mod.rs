@@ -55,6 +55,8 @@ pub enum Fact {
     Down(ShortId, LinkSlot),
     /// It has been away too long.
     Lost(ShortId),
+    /// Its link is up, and it is the very incarnation that had been lost.
+    Returned(ShortId),
 }
 
 #[derive(Debug)]
@@ -146,6 +148,7 @@ impl Neighbours {
         let node = peer.admission.node();
         let id = node.short();
         let is_wanted = self.wants_link(&peer.admission);
+        let incarnation = peer.incarnation;
         let record = PeerRecord {
             admission: peer.admission.to_bytes(),
             addresses: peer.addresses,
@@ -168,6 +171,7 @@ impl Neighbours {
         let known = self.known.get_mut(&id).expect("it was found above, and closing links forgets nobody");
         known.link = Some(link);
         known.is_lost = false;
+        let has_returned = known.lost_as.take() == Some(incarnation);
         known.away_since = None;
         known.heard = now.mono;
         known.close_at = close_at;
@@ -186,6 +190,9 @@ impl Neighbours {
             self.known.values().filter(|known| known.node.short() != id).map(Known::record).collect();
         send_records(&[link], &records, out);
         facts.push(Fact::Up(id, link));
+        if has_returned {
+            facts.push(Fact::Returned(id));
+        }
         facts
     }
 
@@ -214,6 +221,7 @@ impl Neighbours {
     fn lose(&mut self, id: ShortId, out: &mut Outbox) -> Option<Fact> {
         let known = self.known.get_mut(&id)?;
         known.is_lost = true;
+        known.lost_as = Some(known.incarnation);
         known.away_since = None;
         self.is_changed = true;
         out.event(Event::PeerLost { name: known.admission.name.to_string() });
@@ -275,6 +283,7 @@ impl Neighbours {
             version: record.version,
             link: None,
             is_lost: false,
+            lost_as: None,
             away_since: None,
             heard: now.mono,
             close_at: None,
@@ -462,6 +471,7 @@ impl Neighbours {
             version: self.me.version.clone(),
             link: None,
             is_lost: false,
+            lost_as: None,
             away_since: None,
             heard: Time::ZERO,
             close_at: None,

@@ -181,10 +181,13 @@ fn a_peer_is_lost_once_after_silence_or_three_seconds() {
     assert_eq!(node.wake(at(late + 9000), &mut out), vec![]);
     assert!(node.get(id(2)).is_some_and(|known| known.is_lost));
     let up = node.link_up(at(late + 9000), LinkSlot(2), peer(2, Roles::EDGE, "east"), &mut out);
-    assert_eq!(up, vec![Fact::Up(id(2), LinkSlot(2))]);
+    assert_eq!(up, vec![Fact::Up(id(2), LinkSlot(2)), Fact::Returned(id(2))]);
     let down = node.link_down(at(late + 9001), LinkSlot(2), true, &mut out);
     assert_eq!(down, vec![Fact::Down(id(2), LinkSlot(2)), Fact::Lost(id(2))]);
     assert_eq!(node.link_down(at(late + 9002), LinkSlot(2), true, &mut out), vec![], "unknown by now");
+    let restarted = Peer { incarnation: 2, ..peer(2, Roles::EDGE, "east") };
+    let up = node.link_up(at(late + 9003), LinkSlot(3), restarted, &mut out);
+    assert_eq!(up, vec![Fact::Up(id(2), LinkSlot(3))], "another incarnation has nothing to miss");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! Components of core do not import one another; what one learns and another needs is carried here.
 
+pub mod missed;
 pub mod overview;
 pub mod routes;
 pub mod updates;

@@ -34,6 +34,12 @@ pub struct Routes {
     opened: BTreeSet<RegionId>,
     resend: BTreeSet<Destination>,
     forget: BTreeSet<Destination>,
+    /// Peers that were lost, have returned, and have yet to say what they want.
+    returned: BTreeSet<ShortId>,
+    /// Regions to which no way was left.
+    cut_off: BTreeSet<RegionId>,
+    /// What of the two is in force again with the next view: (0 or the region, who declared it).
+    missed: BTreeSet<(RegionId, ShortId)>,
     last: View,
     due: Option<Time>,
     next: Time,
@@ -52,6 +58,9 @@ impl Routes {
             opened: BTreeSet::new(),
             resend: BTreeSet::new(),
             forget: BTreeSet::new(),
+            returned: BTreeSet::new(),
+            cut_off: BTreeSet::new(),
+            missed: BTreeSet::new(),
             last: View::empty(seed),
             due: None,
             next: Time::ZERO,
@@ -99,6 +108,13 @@ impl Routes {
             }
         };
         self.forget.remove(&to);
+        let is_back = match region {
+            RegionId(0) => !interest.more && self.returned.remove(&peer),
+            region => !interest.more && self.cut_off.remove(&region),
+        };
+        if is_back {
+            self.missed.insert((region, peer));
+        }
         let slot = self.slot_of(to);
         for pattern in &change.added {
             self.remote.insert(pattern, slot);
@@ -145,6 +161,9 @@ impl Routes {
             None => region == RegionId(0),
         };
         if is_cut_off {
+            if region != RegionId(0) && self.cut_off.len() < REGIONS_MAX {
+                self.cut_off.insert(region);
+            }
             self.ways.remove(&region);
             self.resend.remove(&to);
             self.forget.insert(to);
@@ -183,6 +202,17 @@ impl Routes {
         self.touch(now);
     }
 
+    /// A peer that was lost is back as it was: what came for it meanwhile was not kept.
+    pub fn peer_returned(&mut self, peer: ShortId) {
+        self.returned.insert(peer);
+    }
+
+    /// What was lost and is in force again since the last call, as (region, peer that declared it);
+    /// region 0 stands for the peer itself. To be asked after a view was published.
+    pub fn take_missed(&mut self) -> BTreeSet<(RegionId, ShortId)> {
+        std::mem::take(&mut self.missed)
+    }
+
     /// A peer's link is down: others may lead where it led.
     pub fn peer_down(&mut self, now: Now, peer: ShortId) {
         self.open.retain(|(_, of)| *of != peer);
@@ -211,6 +241,7 @@ impl Routes {
             self.ways.iter().filter(|(_, peers)| peers.contains(&peer)).map(|(region, _)| *region).collect();
         changes.extend(led.into_iter().map(|region| (region, self.withdraw(peer, region))));
         self.forget.insert(Destination::Node(peer));
+        self.returned.remove(&peer);
         self.touch(now);
         changes
     }

@@ -50,7 +50,7 @@ pub struct PeerRecord {
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Control {
     /// Exactly one body; none when it is newer than this version.
-    #[prost(oneof = "ControlBody", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15")]
+    #[prost(oneof = "ControlBody", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16")]
     pub body: Option<ControlBody>,
 }
 
@@ -102,6 +102,9 @@ pub enum ControlBody {
     /// How often the sender works off what comes.
     #[prost(message, tag = "15")]
     Pace(Pace),
+    /// Events were not kept for the receiver, or for a region.
+    #[prost(message, tag = "16")]
+    Missed(Missed),
 }
 
 /// Nodes known to the sender.
@@ -244,6 +247,15 @@ pub struct Pace {
     /// Milliseconds; 0 or 1 when it keeps up.
     #[prost(uint32, tag = "1")]
     pub milliseconds: u32,
+}
+
+/// Whom the sender took for lost, and owed nothing meanwhile, is back: its subscribers may have missed
+/// events. Sent once what it wants is in force again, so that whatever comes later is not missed.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct Missed {
+    /// The region whose subscribers are meant; 0 for the receiver's own.
+    #[prost(fixed64, tag = "1")]
+    pub region: u64,
 }
 
 /// A directed section that found nobody.

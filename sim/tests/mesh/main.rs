@@ -5,6 +5,7 @@
 
 mod count;
 mod directory;
+mod gaps;
 mod interest;
 mod links;
 mod updates;

@@ -78,6 +78,7 @@ fn goldens() -> Vec<(ControlBody, &'static str)> {
         ),
         (ControlBody::Leaving(Leaving {}), "0200000020007200"),
         (ControlBody::Pace(Pace { milliseconds: 250 }), "0500000020007a0308fa01"),
+        (ControlBody::Missed(Missed { region: 2 }), "0c0000002000820109090200000000000000"),
     ]
 }
 

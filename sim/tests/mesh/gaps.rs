@@ -1,0 +1,102 @@
+//! Whoever was taken for lost and lives hears that events may be missing; nobody else does.
+
+use super::*;
+
+/// Agent 0 of an edge subscribes, and everyone knows.
+fn subscribe(mesh: &mut Mesh, edge: usize) {
+    mesh.attach(edge, edge as u64 * 100, edge as u64 * 100 + 1);
+    let subscription = Subscription { number: 1, agent: edge as u32 * 100, pattern: "logs.>".to_string() };
+    mesh.world.ask(edge, 1, 1, Ask::Subscribe(Subscribe { subscriptions: vec![subscription] }));
+    mesh.world.run(Duration::from_secs(1));
+    assert!(mesh.is_done(edge, 1));
+}
+
+/// Edges whose subscribers were told of a gap, and how often.
+fn gaps(mesh: &Mesh) -> Vec<(usize, usize)> {
+    let told = |edge: &usize| {
+        let replies = &mesh.world.nodes[*edge].record.replies;
+        replies.iter().filter(|(_, _, say)| matches!(say, Say::Gap(_))).count()
+    };
+    mesh.all_edges().into_iter().map(|edge| (edge, told(&edge))).filter(|(_, count)| *count > 0).collect()
+}
+
+fn with_subscribers() -> Mesh {
+    let mut mesh = Mesh::settled();
+    mesh.all_edges().into_iter().for_each(|edge| subscribe(&mut mesh, edge));
+    mesh
+}
+
+fn cut(mesh: &mut Mesh, pairs: &[(usize, usize)], time: Duration) {
+    pairs.iter().for_each(|(left, right)| mesh.world.cut(*left, *right));
+    mesh.world.run(time);
+    pairs.iter().for_each(|(left, right)| mesh.world.heal(*left, *right));
+    mesh.world.run(Duration::from_secs(20));
+}
+
+#[test]
+fn edges_that_lost_one_another_tell_their_subscribers() {
+    let mut mesh = with_subscribers();
+    let [one, two] = [mesh.edges[0][0], mesh.edges[0][1]];
+    cut(&mut mesh, &[(one, two)], Duration::from_secs(4));
+    assert_eq!(gaps(&mesh), vec![(one, 1), (two, 1)]);
+}
+
+#[test]
+fn a_short_silence_is_no_gap() {
+    let mut mesh = with_subscribers();
+    let [one, two] = [mesh.edges[0][0], mesh.edges[0][1]];
+    cut(&mut mesh, &[(one, two)], Duration::from_secs(2));
+    assert_eq!(gaps(&mesh), vec![]);
+    mesh.world.close(one, two);
+    mesh.world.run(Duration::from_secs(20));
+    assert_eq!(gaps(&mesh), vec![], "a link that is closed comes back within its time");
+}
+
+#[test]
+fn an_aggregator_tells_an_edge_that_it_forgot() {
+    let mut mesh = with_subscribers();
+    let [edge, aggregator] = [mesh.edges[0][0], mesh.aggregators[0][0]];
+    cut(&mut mesh, &[(edge, aggregator)], Duration::from_secs(4));
+    assert_eq!(gaps(&mesh), vec![(edge, 1)], "what came from other regions by this aggregator");
+}
+
+#[test]
+fn a_restarted_edge_has_no_old_subscribers_to_tell() {
+    let mut mesh = with_subscribers();
+    let edge = mesh.edges[0][0];
+    mesh.world.kill(edge);
+    mesh.world.run(Duration::from_secs(5));
+    mesh.world.start(edge);
+    mesh.world.run(Duration::from_secs(20));
+    assert_eq!(gaps(&mesh), vec![]);
+}
+
+#[test]
+fn regions_that_lost_one_another_tell_their_subscribers() {
+    let mut mesh = with_subscribers();
+    let pairs: Vec<(usize, usize)> = mesh.aggregators[0]
+        .iter()
+        .flat_map(|one| mesh.aggregators[1].iter().map(|two| (*one, *two)))
+        .collect();
+    cut(&mut mesh, &pairs[..3], Duration::from_secs(4));
+    assert_eq!(gaps(&mesh), vec![], "one way was left");
+    cut(&mut mesh, &pairs, Duration::from_secs(5));
+    let told: Vec<usize> = gaps(&mesh).into_iter().map(|(edge, _)| edge).collect();
+    assert_eq!(told, mesh.all_edges());
+}
+
+/// What is published once a gap is told is not missed: the interest is in force again by then.
+#[test]
+fn a_gap_is_told_once_the_interest_is_in_force() {
+    let mut mesh = with_subscribers();
+    let [one, two] = [mesh.edges[0][0], mesh.edges[0][1]];
+    mesh.world.cut(one, two);
+    mesh.world.run(Duration::from_secs(4));
+    mesh.world.heal(one, two);
+    let until = mesh.world.now().mono + Duration::from_secs(20);
+    while !gaps(&mesh).contains(&(two, 1)) {
+        assert!(mesh.world.step(until), "the gap was never told");
+    }
+    let to = starling_core::machine::Destination::Node(mesh.world.nodes[two].id());
+    assert!(mesh.world.nodes[one].wanting("logs.app").contains(&to));
+}
