@@ -27,6 +27,7 @@ use starling_core::machine::{ConnectionSlot, Input, LinkSlot, Machine, Outbox, O
 use starling_core::membership::{Fact, Identity, Neighbours};
 use starling_core::node::missed::Missed;
 use starling_core::node::overview::overview;
+use starling_core::node::replication::{self, Replication};
 use starling_core::node::routes::Routes;
 use starling_core::node::updates::Updates;
 use starling_core::summary::{Figure, Fold, Global, SummaryUpdate};
@@ -60,6 +61,7 @@ pub struct Aggregator {
     peers_next: Time,
     updates: Updates,
     missed: Missed,
+    replication: Replication,
     measured: Box<Snapshot>,
     started: Option<Time>,
     /// When it may be ready without another input.
@@ -70,6 +72,7 @@ impl Aggregator {
     /// An aggregator that dials `seeds`; `seed` makes its choices repeatable.
     pub fn new(me: Identity, seeds: Vec<String>, seed: u64) -> Aggregator {
         let region = me.region();
+        let replication = Replication::of_relay(me.short(), region, seed);
         Aggregator {
             neighbours: Neighbours::new(me, seeds, seed),
             routes: Routes::new(seed),
@@ -84,6 +87,7 @@ impl Aggregator {
             peers_next: Time::ZERO,
             updates: Updates::default(),
             missed: Missed::default(),
+            replication,
             measured: Box::default(),
             started: None,
             ready_check: None,
@@ -124,12 +128,16 @@ impl Aggregator {
         if roles.has(Roles::AGGREGATOR) || roles.has(Roles::COORDINATOR) {
             self.want_figure(now);
         }
+        if roles.has(Roles::AGGREGATOR) || region == self.region() && roles.has(Roles::EDGE) {
+            self.replication.link_up(now, id, link);
+        }
     }
 
     fn peer_down(&mut self, now: Now, id: ShortId, link: LinkSlot, out: &mut Outbox) {
         self.routes.peer_down(now, id);
         self.carrying.remove_peer(link);
         self.updates.remove(link);
+        self.replication.link_down(link);
         let Some(known) = self.neighbours.get(id) else { return };
         let (region, roles) = (known.region(), known.roles());
         if region != self.region() && roles.has(Roles::AGGREGATOR) {
@@ -224,6 +232,8 @@ impl Aggregator {
             ControlBody::UpdateApplied(applied) if is_edge => {
                 self.updates.applied(link, applied.index, out);
             }
+            ControlBody::Compare(compare) => self.replication.on_compare(now, link, &compare, out),
+            ControlBody::Versions(told) => self.replication.on_versions(now, link, &told, out),
             ControlBody::Missed(missed) if is_edge && missed.region != 0 => {
                 self.missed.add(now, RegionId(missed.region));
             }
@@ -337,7 +347,8 @@ impl Aggregator {
                 },
                 Err(_) => RefusedCode::Invalid.because("an agent's id has 16 bytes"),
             },
-            Ask::Subscribe(_) | Ask::Unsubscribe(_) | Ask::Detach(_) | Ask::SetKey(_) | Ask::GetKey(_) => {
+            Ask::GetKey(key) => Say::Value(replication::encoded(self.replication.read(&key))),
+            Ask::Subscribe(_) | Ask::Unsubscribe(_) | Ask::Detach(_) | Ask::SetKey(_) => {
                 RefusedCode::NotHere.because("this is an aggregator; agents attach to an edge")
             }
             Ask::Update(_) | Ask::WatchCut(_) => {
@@ -404,6 +415,7 @@ impl Aggregator {
         self.get_ready(now, out);
         self.carrying.send_confirmations(out);
         self.questions.wake(now, out);
+        self.replication.wake(now, &self.neighbours, out);
         self.flush_figure(now, out);
     }
 }
@@ -421,6 +433,9 @@ impl Machine for Aggregator {
             }
             Input::DialFailed { address } => self.neighbours.dial_failed(now, &address),
             Input::Control { link, body } => self.on_control(now, link, body, out),
+            Input::State { link, bundle } => {
+                self.replication.on_bundle(now, link, bundle, &self.neighbours, out);
+            }
             Input::Request { connection, id, ask } => self.on_request(now, connection, id, ask, out),
             Input::Attach { connection, request, .. } => {
                 let text = "this is an aggregator; agents attach to an edge";
@@ -452,11 +467,13 @@ impl Machine for Aggregator {
             self.peers_due,
             self.ready_check,
             self.missed.deadline(),
+            self.replication.deadline(),
         ];
         own.into_iter().flatten().min()
     }
 
     fn check(&self) {
         self.neighbours.check();
+        self.replication.check();
     }
 }

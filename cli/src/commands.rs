@@ -3,8 +3,8 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::args::{
-    AgentsArgs, ClientOptions, CompletionsArgs, ConfigArgs, DevArgs, InitArgs, InspectArgs, LoadtestArgs,
-    PingArgs, PublishArgs, RunArgs, SendArgs, SubscribeArgs,
+    AgentsArgs, ClientOptions, CompletionsArgs, ConfigArgs, DevArgs, InitArgs, InspectArgs, KeyArgs,
+    LoadtestArgs, PingArgs, PublishArgs, RunArgs, SendArgs, SubscribeArgs,
 };
 use crate::output::Format;
 
@@ -69,6 +69,8 @@ pub enum Command {
     Subscribe(SubscribeArgs),
     /// Send to one agent, wherever it is.
     Send(SendArgs),
+    /// Read or write a replicated key.
+    Key(KeyArgs),
     /// Measure the round trip to a node.
     Ping(PingArgs),
     /// Load a mesh on this machine with agents, and report.

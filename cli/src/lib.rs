@@ -18,6 +18,7 @@ pub mod exit;
 pub mod finding;
 pub mod init;
 pub mod inspect;
+pub mod key;
 pub mod loadtest;
 pub mod messages;
 pub mod output;

@@ -23,7 +23,8 @@ const READ_AHEAD: usize = 8;
 /// Bytes collected before stdout is written.
 const WRITE_BYTES: usize = 64 * 1024;
 
-async fn agent(client: &Client, name: &str) -> Result<starling_client::Agent, Failure> {
+/// A new agent of this command.
+pub(crate) async fn agent(client: &Client, name: &str) -> Result<starling_client::Agent, Failure> {
     let key = new_key().map_err(|error| client_failure(&error))?;
     let profile = Profile { name: name.into(), state: "working".into(), tags: vec!["cli".into()] };
     client.agent(key, profile).await.map_err(|error| client_failure(&error))

@@ -169,7 +169,7 @@ fn machine(
     } else if roles.has(Roles::AGGREGATOR) {
         Box::new(Aggregator::new(me, seeds, start.seed))
     } else {
-        Box::new(Edge::new(me, seeds, start.seed, start.now))
+        Box::new(Edge::new(me, &key, seeds, start.seed, start.now))
     }
 }
 

@@ -9,6 +9,8 @@ mod agents;
 mod dev;
 #[path = "mesh/interest.rs"]
 mod interest;
+#[path = "mesh/keys.rs"]
+mod keys;
 #[path = "mesh/load.rs"]
 mod load;
 #[path = "mesh/pipe.rs"]

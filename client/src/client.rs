@@ -198,7 +198,9 @@ impl Client {
         flushed
     }
 
-    /// Sets a replicated key to bytes; the last writer wins.
+    /// Sets a replicated key to bytes, at most 4,096; the last writer wins. Done once the edge has
+    /// sealed it; others read it a few hops later. Keys are written by agents: one must be attached
+    /// by this client. A key keeps the type of its first value.
     pub async fn put(&self, key: &str, value: impl Into<Bytes>) -> Result<(), ClientError> {
         let value = value.into();
         if value.len() > REQUEST_BYTES_MAX {
@@ -237,7 +239,8 @@ impl Client {
         }
     }
 
-    /// The value of a replicated key, merged over what the edge knows; `None` if nobody set it.
+    /// The value of a replicated key, merged over what the edge knows; `None` if nobody set it or it
+    /// was deleted.
     pub async fn get(&self, key: &str) -> Result<Option<Value>, ClientError> {
         check_key(key)?;
         match self.ask("get", Ask::GetKey(key.to_owned()), true).await? {

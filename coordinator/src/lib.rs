@@ -107,6 +107,8 @@ impl Coordinator {
             | ControlBody::UpdateApplied(_)
             | ControlBody::Pace(_)
             | ControlBody::Missed(_)
+            | ControlBody::Compare(_)
+            | ControlBody::Versions(_)
             | ControlBody::Reroute(_)
             | ControlBody::NotHere(_)
             | ControlBody::Leaving(_) => {}
@@ -230,6 +232,7 @@ impl Machine for Coordinator {
             Input::Wake
             | Input::Changes { .. }
             | Input::SystemAcknowledged { .. }
+            | Input::State { .. }
             | Input::Unresolved(_)
             | Input::Measured(_) => {}
         }

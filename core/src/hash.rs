@@ -64,3 +64,12 @@ impl BuildHasher for Keyed {
         Folded(self.0)
     }
 }
+
+/// The weight of `candidate` for `key`: who has the highest is chosen (rendezvous hashing), so that a
+/// lost candidate moves only the keys it had.
+pub fn rendezvous(key: u64, candidate: u64) -> u64 {
+    let mut hasher = Folded::default();
+    hasher.write_u64(key);
+    hasher.write_u64(candidate);
+    hasher.finish()
+}

@@ -4,6 +4,8 @@
 //! and carries out what it puts into the [`Outbox`]. It never fails and never blocks. The same
 //! inputs give the same outputs, byte for byte, on every machine.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::event::Event;
@@ -13,6 +15,7 @@ use crate::id::{AgentId, RegionId, ShortId};
 use crate::identity::Admission;
 use crate::time::{Now, Time};
 use crate::wire::agent::{Candidate, Change};
+use crate::wire::bundle::Bundle;
 use crate::wire::message::ControlBody;
 use crate::wire::request::{Ask, Say};
 
@@ -121,6 +124,13 @@ pub enum Input {
         /// (update, agents).
         counts: Vec<(u64, u32)>,
     },
+    /// A bundle of class state came; nobody has verified it yet.
+    State {
+        /// Over this link.
+        link: LinkSlot,
+        /// The bundle.
+        bundle: Box<Bundle>,
+    },
     /// Directed publications whose receiver's home the hot path does not know.
     Unresolved(Vec<Publication>),
     /// The log decided what was proposed.
@@ -158,6 +168,13 @@ pub enum Output {
         link: LinkSlot,
         /// The message.
         body: ControlBody,
+    },
+    /// Send a bundle of class state, whole, on the priority lane.
+    State {
+        /// The link.
+        link: LinkSlot,
+        /// The bundle.
+        bundle: Arc<Bundle>,
     },
     /// Answer a client, or tell it something (`id` 0).
     Reply {

@@ -104,6 +104,11 @@ impl Hosting {
         self.get(id).map(|agent| agent.session)
     }
 
+    /// Whether a connection carries an agent.
+    pub fn has_agents(&self, slot: ConnectionSlot) -> bool {
+        self.connections.get(&slot).is_some_and(|connection| connection.agents.iter().any(Option::is_some))
+    }
+
     /// How many subscriptions are open on a connection.
     pub fn subscriptions(&self, slot: ConnectionSlot) -> usize {
         self.connections.get(&slot).map_or(0, |connection| connection.subscriptions.len())

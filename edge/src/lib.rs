@@ -21,12 +21,13 @@ use reporting::Reporting;
 use starling_core::event::Event;
 use starling_core::hot::counters::Snapshot;
 use starling_core::id::{RegionId, ShortId};
-use starling_core::identity::{Context, Roles, Signature};
+use starling_core::identity::{Context, Roles, SecretKey, Signature};
 use starling_core::interest::exchange::Offer;
 use starling_core::limits;
 use starling_core::machine::{Input, LinkSlot, Machine, Outbox, Output};
 use starling_core::membership::{Fact, Identity, Neighbours};
 use starling_core::node::missed::Missed;
+use starling_core::node::replication::Replication;
 use starling_core::node::routes::Routes;
 use starling_core::summary::Summary;
 use starling_core::time::{Now, Time};
@@ -101,14 +102,17 @@ pub struct Edge {
     /// Whether interest changed since it was last declared.
     is_undeclared: bool,
     missed: Missed,
+    replication: Replication,
     is_stopping: bool,
     measured: Box<Snapshot>,
 }
 
 impl Edge {
-    /// An edge that dials `seeds`; `seed` makes its choices repeatable.
-    pub fn new(me: Identity, seeds: Vec<String>, seed: u64, now: Now) -> Edge {
+    /// An edge that dials `seeds` and signs its agents' keys with `key`, its identity key; `seed` makes
+    /// its choices repeatable.
+    pub fn new(me: Identity, key: &SecretKey, seeds: Vec<String>, seed: u64, now: Now) -> Edge {
         let incarnation = me.incarnation;
+        let replication = Replication::of_writer(me.me(), key.signer(), seed);
         let has_seeds = !seeds.is_empty();
         Edge {
             neighbours: Neighbours::new(me, seeds, seed),
@@ -130,6 +134,7 @@ impl Edge {
             rush: Rush::default(),
             is_undeclared: false,
             missed: Missed::default(),
+            replication,
             is_stopping: false,
             measured: Box::default(),
         }
@@ -142,6 +147,7 @@ impl Edge {
                 Fact::Down(id, link) => {
                     self.offer.remove_peer(link);
                     self.upward.remove(link);
+                    self.replication.link_down(link);
                     self.undeclared.remove(&link);
                     self.routes.peer_down(now, id);
                 }
@@ -163,6 +169,7 @@ impl Edge {
             return;
         }
         self.undeclared.insert(link, now.mono + READY_AFTER);
+        self.replication.link_up(now, id, link);
         if roles.has(Roles::AGGREGATOR) {
             out.send(link, ControlBody::UpdateApplied(UpdateApplied { index: self.applied }));
             self.upward.add(link, &self.hosting, out);
@@ -209,6 +216,8 @@ impl Edge {
             ControlBody::Reroute(reroute) if is_aggregator => {
                 self.routes.reroute(now, RegionId(reroute.region))
             }
+            ControlBody::Compare(compare) => self.replication.on_compare(now, link, &compare, out),
+            ControlBody::Versions(told) => self.replication.on_versions(now, link, &told, out),
             ControlBody::Missed(missed) if is_ours && missed.region == 0 => {
                 self.missed.add(now, RegionId(0));
             }
@@ -341,6 +350,7 @@ impl Edge {
             self.tell_applied(out);
         }
         self.locating.wake(now, &self.neighbours, out);
+        self.replication.wake(now, &self.neighbours, out);
         let me = self.neighbours.me().short();
         self.reporting.wake(now, me, &self.summary, out);
         self.upward.flush(now, me, &mut self.summary, &mut self.hosting, out);
@@ -368,6 +378,9 @@ impl Machine for Edge {
             Input::Changes { connection, first, changes } => {
                 self.on_changes(now, connection, first, changes, out);
             }
+            Input::State { link, bundle } => {
+                self.replication.on_bundle(now, link, bundle, &self.neighbours, out);
+            }
             Input::Request { connection, id, ask } => self.on_request(now, connection, id, ask, out),
             Input::Unresolved(publications) => self.on_unresolved(now, publications, out),
             Input::Measured(snapshot) => {
@@ -394,6 +407,7 @@ impl Machine for Edge {
             self.upward.deadline(),
             self.reporting.deadline(),
             self.missed.deadline(),
+            self.replication.deadline(),
             self.ask_updates_at,
             self.rush.over_at,
         ];
@@ -404,6 +418,7 @@ impl Machine for Edge {
         self.neighbours.check();
         self.hosting.check();
         self.locating.check();
+        self.replication.check();
         let counted = self.summary.parts().counts.agents();
         assert_eq!(counted, self.hosting.len() as u64, "the summary counts the agents that are here");
         assert!(self.hosting.len() <= limits::AGENTS_PER_EDGE_MAX, "more agents than an edge may host");

@@ -12,8 +12,8 @@ use starling_core::machine::{ConnectionSlot, Outbox, Output};
 use starling_core::time::Now;
 use starling_core::wire::agent::{Candidate, Change};
 use starling_core::wire::request::{
-    Ask, Attached, Closed, Counter, Empty, Gap, Home, Overview, RefusedCode, RegionView, Say, Subscribe,
-    Subscription,
+    Ask, Attached, Closed, Counter, Empty, Gap, Home, Overview, RefusedCode, RegionView, Say, SetKey,
+    Subscribe, Subscription,
 };
 
 use crate::hosting::{Departed, Refusal};
@@ -174,8 +174,12 @@ impl Edge {
             Ask::Update(_) | Ask::WatchCut(_) => {
                 RefusedCode::NotHere.because("this is an edge; ask a coordinator")
             }
-            Ask::SetKey(_) | Ask::GetKey(_) => {
-                RefusedCode::Unavailable.because("replicated keys are not served by this version")
+            Ask::SetKey(set) => match self.on_set_key(now, (connection, id), &set) {
+                Ok(()) => return,
+                Err(say) => *say,
+            },
+            Ask::GetKey(key) => {
+                Say::Value(starling_core::node::replication::encoded(self.replication.read(&key)))
             }
         };
         out.reply(connection, id, say);
@@ -216,6 +220,23 @@ impl Edge {
         }
         self.interest_changed(now);
         Ok(())
+    }
+
+    fn on_set_key(
+        &mut self,
+        now: Now,
+        (connection, id): (ConnectionSlot, u64),
+        set: &SetKey,
+    ) -> Result<(), Box<Say>> {
+        if !self.hosting.has_agents(connection) {
+            let text = "keys are written by agents, and none is attached on this connection";
+            return Err(Box::new(RefusedCode::Unauthorized.because(text)));
+        }
+        let Some(change) = &set.change else {
+            let text = "this edge does not know such a change; it is older than the client";
+            return Err(Box::new(RefusedCode::Invalid.because(text)));
+        };
+        self.replication.write(now, (connection, id), &set.key, change)
     }
 
     /// Answers subscriptions that are in force everywhere.

@@ -52,7 +52,9 @@ impl Driver {
             tokio::select! {
                 _ = self.inputs.recv_many(&mut batch, BATCH) => {}
                 () = wake => {}
-                () = hub.outlets.unresolved_came.notified() => {
+                () = hub.outlets.came.notified() => {
+                    let came = hub.outlets.take_state().into_iter();
+                    batch.extend(came.map(|(link, bundle)| Input::State { link, bundle }));
                     let unresolved = hub.outlets.take_unresolved();
                     if !unresolved.is_empty() {
                         batch.push(Input::Unresolved(unresolved));

@@ -9,6 +9,7 @@ use starling_core::hot::plane::{Host, Touched};
 use starling_core::id::AgentId;
 use starling_core::machine::{ConnectionSlot, LinkSlot, Output};
 use starling_core::time::Now;
+use starling_core::wire::bundle::{Passage, SectionSet};
 use starling_core::wire::request::{Reply, Say};
 use tokio::sync::mpsc;
 
@@ -41,6 +42,10 @@ impl Executor {
             }
             Output::HangUp { link, reason } => self.hang_up(link, reason),
             Output::Control { link, body } => self.hub.outlets.control(link, body.to_frame().into()),
+            Output::State { link, bundle } => {
+                let parcel = bundle.to_parcel(&Passage::default(), &SectionSet::present_in(&bundle));
+                plane.send_bundle(link, bundle.class, parcel, &mut self.touched);
+            }
             Output::Reply { connection, id, say } => self.reply(connection, id, say),
             Output::Broadcast { connection, agents, index, payload } => {
                 self.hub.broadcasts.add(&self.hub.outlets, Broadcast { connection, agents, index, payload });

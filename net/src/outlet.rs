@@ -12,6 +12,7 @@ use starling_core::hot::{Outlet, Pressure};
 use starling_core::id::AgentId;
 use starling_core::limits;
 use starling_core::machine::{ConnectionSlot, LinkSlot};
+use starling_core::wire::bundle::Bundle;
 use starling_core::wire::frame::Parcel;
 use starling_core::wire::request::{Reply, Say, Undelivered};
 use tokio::sync::Notify;
@@ -26,6 +27,9 @@ use crate::lane::Lane;
 const LINK_LANE_LIMIT_BYTES: usize = limits::LANE_BYTES_MAX + 2 * limits::RETAINED_BYTES_MAX;
 /// A connection's lane may hold this much of what is owed whatever its state.
 const OWED_LIMIT_BYTES: usize = 2 * limits::DELIVERY_CUT_BYTES;
+
+/// State bundles that wait for the machine.
+const STATE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 type Map<K, V> = papaya::HashMap<K, V, BuildHasherDefault<Folded>>;
 
@@ -138,12 +142,14 @@ impl AgentTable {
 pub(crate) struct Outlets {
     pub links: Map<LinkSlot, Arc<LinkLanes>>,
     pub connections: Map<ConnectionSlot, Arc<AgentLane>>,
-    /// Signalled when something is unresolved.
-    pub unresolved_came: Notify,
+    /// Signalled when there is something for the machine.
+    pub came: Notify,
     /// Whether an acknowledgement may wait for a slow subscriber.
     pub may_hold: AtomicBool,
     unresolved: SegQueue<Publication>,
     unresolved_count: AtomicUsize,
+    state: SegQueue<(LinkSlot, Box<Bundle>)>,
+    state_bytes: AtomicUsize,
     clock: Clock,
 }
 
@@ -152,10 +158,12 @@ impl Outlets {
         Outlets {
             links: Map::default(),
             connections: Map::default(),
-            unresolved_came: Notify::new(),
+            came: Notify::new(),
             may_hold: AtomicBool::new(false),
             unresolved: SegQueue::new(),
             unresolved_count: AtomicUsize::new(0),
+            state: SegQueue::new(),
+            state_bytes: AtomicUsize::new(0),
             clock,
         }
     }
@@ -192,6 +200,17 @@ impl Outlets {
             taken.push(publication);
         }
         self.unresolved_count.fetch_sub(taken.len(), Ordering::AcqRel);
+        taken
+    }
+
+    /// State bundles that came since the last call, in order.
+    pub fn take_state(&self) -> Vec<(LinkSlot, Box<Bundle>)> {
+        let mut taken = Vec::new();
+        while let Some(came) = self.state.pop() {
+            taken.push(came);
+        }
+        let bytes = taken.iter().map(|(_, bundle)| bundle.len()).sum();
+        self.state_bytes.fetch_sub(bytes, Ordering::AcqRel);
         taken
     }
 
@@ -261,6 +280,18 @@ impl Outlet for Door {
         drained
     }
 
+    fn state(&self, from: LinkSlot, bundle: Box<Bundle>) -> bool {
+        let bytes = bundle.len();
+        let before = self.0.state_bytes.fetch_add(bytes, Ordering::AcqRel);
+        if before + bytes > STATE_BYTES_MAX {
+            self.0.state_bytes.fetch_sub(bytes, Ordering::AcqRel);
+            return false;
+        }
+        self.0.state.push((from, bundle));
+        self.0.came.notify_one();
+        true
+    }
+
     fn unresolved(&self, publications: Vec<Publication>) {
         let before = self.0.unresolved_count.fetch_add(publications.len(), Ordering::AcqRel);
         if before + publications.len() > limits::UNRESOLVED_MAX {
@@ -268,7 +299,7 @@ impl Outlet for Door {
             return self.0.tell_undelivered(publications);
         }
         publications.into_iter().for_each(|publication| self.0.unresolved.push(publication));
-        self.0.unresolved_came.notify_one();
+        self.0.came.notify_one();
     }
 
     fn stopwatch(&self) -> u64 {

@@ -11,13 +11,14 @@ mod node;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use starling_core::identity::{AttachClaim, PublicKey, SecretKey, Signature};
 use starling_core::limits;
 use starling_core::machine::{ConnectionSlot, Input, LinkSlot, Outbox, Output};
 use starling_core::time::{Now, Time};
 use starling_core::wire::agent::{Candidate, Profile};
-use starling_core::wire::frame::FRAME_HEADER_BYTES;
+use starling_core::wire::bundle::{Bundle, Passage, SectionSet};
+use starling_core::wire::frame::{FRAME_HEADER_BYTES, FrameDecoder, FrameType};
 use starling_core::wire::message::ControlBody;
 use starling_core::wire::request::{Ask, Overview, Say};
 
@@ -35,8 +36,8 @@ enum Transit {
     Dial { from: usize, to: usize },
     /// An input is handed to a machine if that still is the same incarnation.
     Input { to: usize, incarnation: u64, input: Box<Input> },
-    /// A control frame arrives over a link.
-    Control { from: usize, to: usize, pair: u64, frame: Bytes },
+    /// A frame arrives over a link.
+    Frame { from: usize, to: usize, pair: u64, frame: Bytes },
     /// The end of a link is noticed.
     Down { at: usize, link: LinkSlot, timed_out: bool },
 }
@@ -88,7 +89,7 @@ impl World {
         Now { mono: self.now, wall: Time(WALL_START.0 + self.now.0) }
     }
 
-    /// How many control frames were sent so far.
+    /// How many frames were sent so far.
     pub fn frames(&self) -> u64 {
         self.frames
     }
@@ -180,7 +181,8 @@ impl World {
         match output {
             Output::Dial { address } => self.dial(from, address),
             Output::HangUp { link, .. } => self.hang_up(from, link),
-            Output::Control { link, body } => self.send(from, link, body),
+            Output::Control { link, body } => self.send_control(from, link, body),
+            Output::State { link, bundle } => self.send_state(from, link, &bundle),
             Output::Reply { connection, id, say } => record.replies.push((connection, id, say)),
             Output::Broadcast { connection, agents, index, .. } => {
                 record.broadcasts.push((index, connection, agents));
@@ -277,20 +279,38 @@ impl World {
     }
 
     /// Frames are written and read again, so that limits and encodings count here too.
-    fn send(&mut self, from: usize, link: LinkSlot, body: ControlBody) {
-        let Some(to) = self.nodes[from].links.get(&link).copied() else { return };
+    fn send_control(&mut self, from: usize, link: LinkSlot, body: ControlBody) {
         let frame = body.to_frame();
         let bytes = frame.len() - FRAME_HEADER_BYTES;
         assert!(bytes <= limits::CONTROL_BYTES_MAX, "a control frame of {bytes} bytes is refused");
+        self.send(from, link, frame);
+    }
+
+    fn send_state(&mut self, from: usize, link: LinkSlot, bundle: &Bundle) {
+        let parcel = bundle.to_parcel(&Passage::default(), &SectionSet::present_in(bundle));
+        let mut frame = BytesMut::from(parcel.front.as_ref());
+        parcel.shared.iter().for_each(|piece| frame.extend_from_slice(piece));
+        self.send(from, link, frame.freeze());
+    }
+
+    fn send(&mut self, from: usize, link: LinkSlot, frame: Bytes) {
+        let Some(to) = self.nodes[from].links.get(&link).copied() else { return };
         self.frames += 1;
-        self.later(self.delay, Transit::Control { from, to, pair: pair_of(link), frame });
+        self.later(self.delay, Transit::Frame { from, to, pair: pair_of(link), frame });
     }
 
     fn deliver(&mut self, pair: u64, to: usize, frame: Bytes) {
         let Some(ends) = self.pairs.get(&pair).map(|pair| pair.ends) else { return };
         let link = ends.into_iter().find(|(at, _)| *at == to).map(|(_, link)| link);
         let Some(link) = link.filter(|link| self.nodes[to].links.contains_key(link)) else { return };
-        let body = ControlBody::decode(frame.slice(FRAME_HEADER_BYTES..)).expect("it was encoded here");
+        let mut decoder = FrameDecoder::new();
+        decoder.push(frame);
+        let (kind, body) = decoder.next_frame().expect("it was encoded here").expect("and is whole");
+        if kind == FrameType::Bundle {
+            let (_, bundle) = Bundle::decode(&body).expect("it was encoded here");
+            return self.input(to, Input::State { link, bundle: Box::new(bundle) });
+        }
+        let body = ControlBody::decode(body).expect("it was encoded here");
         self.input(to, Input::Control { link, body: body.expect("both ends have the same version") });
     }
 
@@ -323,7 +343,7 @@ impl World {
                     self.input(to, *input);
                 }
             }
-            Transit::Control { from, to, pair, frame } => {
+            Transit::Frame { from, to, pair, frame } => {
                 if !self.cuts.contains(&ordered(from, to)) {
                     self.deliver(pair, to, frame);
                 } else if let Some(pair) = self.pairs.get_mut(&pair) {

@@ -150,7 +150,7 @@ impl Node {
         };
         let (seeds, seed) = (self.plan.seeds.clone(), self.id().0 ^ self.incarnation);
         self.machine = Some(match self.plan.roles {
-            Roles::EDGE => Box::new(Edge::new(me, seeds, seed, now)),
+            Roles::EDGE => Box::new(Edge::new(me, &self.key, seeds, seed, now)),
             Roles::AGGREGATOR => Box::new(Aggregator::new(me, seeds, seed)),
             _ => Box::new(Coordinator::new(me, self.key.clone(), seeds, seed)),
         });

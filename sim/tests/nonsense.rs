@@ -11,23 +11,30 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use starling_aggregator::Aggregator;
 use starling_coordinator::Coordinator;
+use starling_core::hlc::HlcTime;
 use starling_core::hot::counters::Snapshot;
 use starling_core::hot::own::{Publication, Target};
+use starling_core::hot::view::Me;
+use starling_core::id::RegionId;
 use starling_core::id::{AgentId, MeshId};
 use starling_core::identity::{Admission, Context, Roles, SecretKey, Signature, VerifyKey};
 use starling_core::machine::{ConnectionSlot, Input, LinkSlot, Machine, Outbox, Output, Peer};
 use starling_core::membership::Identity;
+use starling_core::node::replication::sealing::{self, Place};
+use starling_core::state::crdt::{Counter, Register, Value};
+use starling_core::state::keyspace::Change as KeyspaceChange;
+use starling_core::state::version::{Version, VersionVector};
 use starling_core::summary::{Fold, Summary};
 use starling_core::time::{Now, Time};
 use starling_core::wire::agent::{Candidate, Change};
-use starling_core::wire::bundle::Class;
+use starling_core::wire::bundle::{Bundle, Class};
 use starling_core::wire::codec::Wire;
 use starling_core::wire::entry::Extras;
 use starling_core::wire::message::{
-    ControlBody, Directory, Interest, InterestConfirmed, Leaving, Locate, Located, Missed, NotHere, Pace,
-    PeerRecord, Peers, Reroute, Superseded, Update, UpdateApplied, update_message,
+    Compare, ControlBody, Directory, Interest, InterestConfirmed, Leaving, Locate, Located, Missed, NotHere,
+    Pace, PeerRecord, Peers, Reroute, Superseded, Update, UpdateApplied, Versions, update_message,
 };
-use starling_core::wire::request::{Ask, Empty, Numbers, Subscribe, Subscription};
+use starling_core::wire::request::{Ask, Empty, KeyChange, Numbers, SetKey, Subscribe, Subscription};
 use starling_edge::Edge;
 use starling_sim::Agent;
 
@@ -74,7 +81,7 @@ fn machine(role: usize, now: Now) -> Box<dyn Machine> {
     };
     let seeds = vec![address(4), address(role), "nowhere".to_string()];
     match role {
-        0 => Box::new(Edge::new(me, seeds, 3, now)),
+        0 => Box::new(Edge::new(me, &CAST.keys[role], seeds, 3, now)),
         1 => Box::new(Aggregator::new(me, seeds, 3)),
         _ => Box::new(Coordinator::new(me, CAST.keys[role].clone(), seeds, 3)),
     }
@@ -93,6 +100,7 @@ enum Op {
     LinkDown(u32, bool),
     DialFailed(String),
     Control(u32, ControlBody),
+    State(u32, Bundle),
     Disconnected(u32),
     Attach(u32, Vec<(u32, u64, u64)>),
     Changes(u32, u64, Vec<Change>),
@@ -213,8 +221,61 @@ fn control() -> impl Strategy<Value = ControlBody> {
         1 => number().prop_map(|sequence| ControlBody::NotHere(NotHere { sequence, ..NotHere::default() })),
         1 => Just(ControlBody::Leaving(Leaving {})),
         1 => any::<u32>().prop_map(|milliseconds| ControlBody::Pace(Pace { milliseconds })),
+        2 => select(vec![0, 32]).prop_map(|length| ControlBody::Compare(Compare { root: vec![3; length].into() })),
+        3 => versions(),
         1 => region().prop_map(|region| ControlBody::Missed(Missed { region })),
     ]
+}
+
+fn set_key() -> impl Strategy<Value = SetKey> {
+    let change = prop_oneof![
+        4 => prop_oneof![4 => 0..50_usize, 1 => Just(4_000)].prop_map(|length| KeyChange::Put(vec![7; length].into())),
+        2 => prop_oneof![-9..9_i64, any::<i64>()].prop_map(KeyChange::Add),
+        1 => (-9..9_i64).prop_map(KeyChange::Max),
+        1 => (-9..9_i64).prop_map(KeyChange::Min),
+        2 => Just(KeyChange::Delete(Empty {})),
+    ];
+    let change = proptest::option::weighted(0.95, change);
+    ("[a-c]{0,2}", change).prop_map(|(key, change)| SetKey { key, change })
+}
+
+/// State of nodes 0 to 8, each with two incarnations; now and then it is not theirs, or not theirs alone.
+fn state_bundle() -> impl Strategy<Value = Bundle> {
+    let change = ("[a-c]{0,2}", proptest::option::of(any::<(bool, u64)>()), any::<i64>());
+    let place =
+        (0..6_u64, any::<bool>(), prop_oneof![4 => Just(1_780_000_000_000_u64 << 16), 1 => any::<u64>()]);
+    (0..9_usize, 0..9_usize, 4..7_u64, place, vec(change, 0..4)).prop_map(
+        |(node, signer, incarnation, (sequence, is_checkpoint, clock), changes)| {
+            let origin = CAST.admissions[node].node().short();
+            let change = |(key, register, number): (String, Option<(bool, u64)>, i64)| KeyspaceChange {
+                key: Bytes::from(key),
+                value: Some(match register {
+                    Some((true, time)) => Value::Register(Register::tombstone(HlcTime(time), origin)),
+                    Some((false, _)) => Value::Max(number),
+                    None => Value::Counter(Counter::part(origin, number.unsigned_abs(), 1)),
+                }),
+            };
+            let changes: Vec<KeyspaceChange> = changes.into_iter().map(change).collect();
+            let me = Me { mesh: MeshId(0), id: origin, region: RegionId(1), incarnation };
+            let place = Place { sequence, previous: [0; 32], is_checkpoint, clock };
+            let signer = if signer == 0 { 0 } else { node };
+            sealing::seal(&me, &CAST.keys[signer].signer(), place, &changes)
+        },
+    )
+}
+
+fn versions() -> impl Strategy<Value = ControlBody> {
+    let component = (0..9_usize, 4..7_u64, number());
+    (vec(component, 0..5), any::<[bool; 3]>()).prop_map(|(list, [is_good, is_whole, is_answer])| {
+        let mut versions = VersionVector::new();
+        for (node, incarnation, sequence) in list {
+            let origin = CAST.admissions[node].node().short();
+            versions.observe(origin, Version { incarnation, sequence }).expect("a few origins");
+        }
+        let versions = if is_good { versions.to_bytes() } else { Bytes::from_static(b"\x09\x00abc") };
+        let through = if is_whole { u64::MAX } else { 1 << 62 };
+        ControlBody::Versions(Versions { from: 0, through, versions, is_answer })
+    })
 }
 
 fn ask() -> impl Strategy<Value = Ask> {
@@ -230,7 +291,8 @@ fn ask() -> impl Strategy<Value = Ask> {
         2 => agent_bytes().prop_map(Ask::Locate),
         2 => select(vec![0, 5, 20_000]).prop_map(|length| Ask::Update(Bytes::from(vec![1; length]))),
         1 => Just(Ask::WatchCut(Empty {})),
-        1 => Just(Ask::GetKey(String::new())),
+        2 => "[a-c]{0,2}".prop_map(Ask::GetKey),
+        6 => set_key().prop_map(Ask::SetKey),
     ]
 }
 
@@ -246,6 +308,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (0..6_u32, any::<bool>()).prop_map(|(link, timed_out)| Op::LinkDown(link, timed_out)),
         1 => (0..10_usize).prop_map(|node| Op::DialFailed(address(node))),
         30 => (0..6_u32, control()).prop_map(|(link, body)| Op::Control(link, body)),
+        6 => (0..6_u32, state_bundle()).prop_map(|(link, bundle)| Op::State(link, bundle)),
         1 => (0..3_u32).prop_map(Op::Disconnected),
         5 => (0..3_u32, vec((index(), 0..5_u64, number()), 0..4)).prop_map(|(c, list)| Op::Attach(c, list)),
         2 => (0..3_u32, number(), vec(change, 0..3)).prop_map(|(c, first, list)| Op::Changes(c, first, list)),
@@ -270,6 +333,7 @@ impl Op {
             Op::LinkDown(link, timed_out) => Input::LinkDown { link: LinkSlot(link), timed_out },
             Op::DialFailed(address) => Input::DialFailed { address },
             Op::Control(link, body) => Input::Control { link: LinkSlot(link), body },
+            Op::State(link, bundle) => Input::State { link: LinkSlot(link), bundle: Box::new(bundle) },
             Op::Disconnected(slot) => Input::Disconnected { connection: ConnectionSlot(slot) },
             Op::Attach(slot, list) => {
                 let candidate = |(index, number, session)| -> Candidate {
@@ -403,6 +467,12 @@ fn nonsense_comes_far() {
         "Propose",
         "Changed(",
         "PeerLost",
+        "Versions(",
+        "State {",
+        "Value(b\"\\x03",
+        "two stories",
+        "did not sign",
+        "this very node",
     ];
     for _ in 0..300 {
         let ops = vec(op(), 1..150).new_tree(&mut runner).expect("a value").current();

@@ -12,25 +12,25 @@ const CROWD: usize = 2_000;
 const DEMO: u64 = 20;
 
 /// Runs the test's own side, which must not wait for ever either.
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let done = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(60), future).await });
     runtime.shutdown_timeout(Duration::from_millis(200));
     done.expect("the scenario ends within a minute")
 }
 
-async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE / 2, future).await {
         Ok(done) => done,
         Err(_) => panic!("{what}: not within {:?}", PATIENCE / 2),
     }
 }
 
-async fn connect(mesh: &Mesh, edge: u16) -> Client {
+pub async fn connect(mesh: &Mesh, edge: u16) -> Client {
     within("connect", Client::connect(mesh.client(&[edge]))).await.unwrap()
 }
 
-async fn attach(client: &Client, key: SecretKey, state: &str) -> Agent {
+pub async fn attach(client: &Client, key: SecretKey, state: &str) -> Agent {
     let profile = Profile { name: "test".into(), state: state.into(), tags: vec!["e2e".into()] };
     within("attach", client.agent(key, profile)).await.unwrap()
 }

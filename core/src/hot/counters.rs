@@ -167,6 +167,8 @@ counters! {
     missing_agents,
     /// Frames of agents that were refused.
     refused_frames,
+    /// State bundles that the machine had no room for; a comparison brings them again.
+    dropped_state_bundles,
 }
 
 /// Numbers of the hot path at one time.

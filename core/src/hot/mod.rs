@@ -24,6 +24,7 @@ pub mod window;
 pub use plane::Plane;
 
 use crate::machine::{ConnectionSlot, LinkSlot};
+use crate::wire::bundle::Bundle;
 use crate::wire::frame::Parcel;
 
 /// How full the queue is that a parcel went into.
@@ -53,6 +54,8 @@ pub trait Outlet: Send + Sync {
     fn tell(&self, connection: ConnectionSlot, parcel: Parcel);
     /// Whether a connection's queue is under a quarter full, or gone.
     fn has_drained(&self, connection: ConnectionSlot) -> bool;
+    /// A bundle of class state, for the machine; false where there is no room for it.
+    fn state(&self, from: LinkSlot, bundle: Box<Bundle>) -> bool;
     /// Publications whose receiver's home is unknown or changed, for the machine.
     fn unresolved(&self, publications: Vec<own::Publication>);
     /// A stopwatch in nanoseconds for measurements alone; may always be zero.

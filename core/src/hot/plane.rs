@@ -230,8 +230,15 @@ impl Plane {
         };
         let entries = bundle.present().map(|index| u64::from(bundle.sections[index].count)).sum();
         self.counters.time(Stage::Decode, self.outlet.stopwatch().saturating_sub(started), entries);
-        if bundle.mesh != self.me.mesh || bundle.class < Class::EventPriority {
+        if bundle.mesh != self.me.mesh || bundle.class == Class::System {
             return Counters::add(&self.counters.invalid_bundles, 1);
+        }
+        if bundle.class == Class::State {
+            // Rare, and decided by what the machine knows: it verifies what it does not have.
+            if !self.outlet.state(from, Box::new(bundle)) {
+                Counters::add(&self.counters.dropped_state_bundles, 1);
+            }
+            return;
         }
         if bundle.origin == self.me.id || passage.hops > crate::limits::HOPS_MAX {
             return Counters::add(&self.counters.looped_bundles, 1);
@@ -311,7 +318,8 @@ impl Plane {
         }
     }
 
-    pub(super) fn send_bundle(&self, link: LinkSlot, class: Class, parcel: Parcel, touched: &mut Touched) {
+    /// Queues a copy of a bundle for a link.
+    pub fn send_bundle(&self, link: LinkSlot, class: Class, parcel: Parcel, touched: &mut Touched) {
         Counters::add(&self.counters.sent_bytes, parcel.len() as u64);
         match self.outlet.bundle(link, class != Class::EventBulk, parcel) {
             Pressure::Fine => {}

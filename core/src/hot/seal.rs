@@ -5,12 +5,10 @@ use bytes::{Bytes, BytesMut};
 use super::own::{Publication, Target};
 use crate::hash::HashMap;
 use crate::id::{AgentId, RegionId, ShortId};
-use crate::identity::{Context, Signer};
+use crate::identity::Signer;
 use crate::limits;
 use crate::machine::ConnectionSlot;
-use crate::wire::bundle::{
-    Bundle, Class, HEADER_FIXED_BYTES, SECTION_FIXED_BYTES, SIGNATURE_BYTES, Section, encode_header,
-};
+use crate::wire::bundle::{Bundle, Class, HEADER_FIXED_BYTES, SECTION_FIXED_BYTES, SIGNATURE_BYTES, Section};
 use crate::wire::codec::Reader;
 use crate::wire::entry::{entry_bytes, put_entry, take_entry};
 
@@ -211,7 +209,7 @@ impl Drafts {
                 body: Some(body),
             }
         });
-        let mut bundle = Bundle {
+        let bundle = Bundle {
             class,
             mesh: me.mesh,
             origin: me.id,
@@ -219,16 +217,13 @@ impl Drafts {
             sequence,
             clock,
             previous: None,
+            is_checkpoint: false,
             agents: self.agents,
             sections: sections.collect(),
             header: Bytes::new(),
             hash: [0; 32],
         };
-        let mut header = encode_header(&bundle);
-        bundle.hash = *blake3::hash(&header).as_bytes();
-        header.extend_from_slice(&key.sign(Context::Bundle, &bundle.hash).0);
-        bundle.header = header.freeze();
-        Sealed { bundle, authors: self.authors, homes }
+        Sealed { bundle: bundle.signed_by(key), authors: self.authors, homes }
     }
 }
 

@@ -18,7 +18,6 @@ use super::view::Origin;
 use super::window::{Seen, Window};
 use crate::hash::HashMap;
 use crate::id::{RegionId, ShortId};
-use crate::identity::{Context, Signature};
 use crate::limits;
 use crate::machine::{ConnectionSlot, Destination, LinkSlot};
 use crate::wire::bundle::{Bundle, Class, Passage, SIGNATURE_BYTES, SectionSet};
@@ -148,7 +147,7 @@ impl State {
             Some(Seen::New) => {}
             Some(Seen::Same | Seen::Older) => return self.receive_copy(step, from, &passage, &bundle),
             Some(Seen::Other) => {
-                let counter = match is_genuine(origin, &bundle) {
+                let counter = match bundle.is_genuine(&origin.key) {
                     true => &plane.counters.equivocations,
                     false => &plane.counters.invalid_bundles,
                 };
@@ -158,7 +157,7 @@ impl State {
         }
         let signed = (bundle.hash, bundle.signature());
         let was_good = self.good == Some(signed) && bundle.bodies_match();
-        if !was_good && !is_genuine(origin, &bundle) {
+        if !was_good && !bundle.is_genuine(&origin.key) {
             return Counters::add(&plane.counters.invalid_bundles, 1);
         }
         self.good = Some(signed);
@@ -404,11 +403,6 @@ impl State {
         }
         self.reached.retain(|(reached, _), _| *reached != node);
     }
-}
-
-fn is_genuine(origin: &Origin, bundle: &Bundle) -> bool {
-    let signature = Signature(bundle.signature());
-    bundle.bodies_match() && origin.key.verify(Context::Bundle, &bundle.hash, &signature)
 }
 
 fn first_word(hash: &[u8; 32]) -> u64 {

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::hash::{Folded, HashMap};
+use crate::hash::{HashMap, rendezvous};
 use crate::id::{MeshId, RegionId, ShortId};
 use crate::identity::VerifyKey;
 use crate::interest::Trie;
 use crate::machine::{Destination, LinkSlot};
-use std::hash::Hasher;
 
 use super::shard::Shard;
 
@@ -88,7 +87,7 @@ impl View {
     pub fn way(&self, origin: ShortId, region: RegionId) -> Option<LinkSlot> {
         let peers = self.ways.get(&region)?;
         let linked = peers.iter().filter_map(|peer| self.links.get(peer).map(|link| (*peer, *link)));
-        linked.max_by_key(|(peer, _)| (rendezvous(origin, *peer), peer.0)).map(|(_, link)| link)
+        linked.max_by_key(|(peer, _)| (rendezvous(origin.0, peer.0), peer.0)).map(|(_, link)| link)
     }
 
     /// Whether `node` is one of `region` to which something may be owed.
@@ -104,11 +103,4 @@ impl View {
             Destination::Local => None,
         }
     }
-}
-
-fn rendezvous(origin: ShortId, peer: ShortId) -> u64 {
-    let mut hasher = Folded::default();
-    hasher.write_u64(origin.0);
-    hasher.write_u64(peer.0);
-    hasher.finish()
 }

@@ -1,5 +1,6 @@
 //! Who a node is.
 
+use crate::hot::view::Me;
 use crate::id::{RegionId, ShortId};
 use crate::identity::{Admission, VerifyKey};
 
@@ -26,6 +27,12 @@ impl Identity {
     /// The node's short id.
     pub fn short(&self) -> ShortId {
         self.admission.node().short()
+    }
+
+    /// The node as its hot path and its bundles name it.
+    pub fn me(&self) -> Me {
+        let (id, region) = (self.short(), self.region());
+        Me { mesh: self.admission.mesh, id, region, incarnation: self.incarnation }
     }
 
     /// The node's region.

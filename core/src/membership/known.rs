@@ -7,7 +7,7 @@ use prost::Message as _;
 
 use crate::hot::view::Origin;
 use crate::id::{NodeId, RegionId};
-use crate::identity::{Admission, Roles};
+use crate::identity::{Admission, Roles, VerifyKey};
 use crate::limits;
 use crate::machine::{LinkSlot, Outbox};
 use crate::time::Time;
@@ -77,6 +77,11 @@ impl Known {
     /// The region.
     pub fn region(&self) -> RegionId {
         self.admission.region_id()
+    }
+
+    /// Its identity key.
+    pub fn key(&self) -> &VerifyKey {
+        &self.origin.key
     }
 
     /// The roles.

@@ -1,3 +1,4 @@
+use super::dialling::BACKOFF_MAX;
 use super::*;
 use bytes::Bytes;
 

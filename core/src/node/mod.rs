@@ -4,5 +4,6 @@
 
 pub mod missed;
 pub mod overview;
+pub mod replication;
 pub mod routes;
 pub mod updates;

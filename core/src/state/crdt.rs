@@ -259,6 +259,11 @@ impl GrowCounter {
     }
 }
 
+/// An origin has counted as far as a counter goes. Nothing was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a node counts to 2^64 in each direction at the most")]
+pub struct CounterFull;
+
 /// A count that grows and shrinks: two growing counts, their difference (the PN-Counter).
 ///
 /// A keyspace holds its own node's part; reading over all origins merges the parts.
@@ -278,6 +283,19 @@ impl Counter {
     /// The part of `origin`, which has counted `increments` up and `decrements` down so far.
     pub fn part(origin: ShortId, increments: u64, decrements: u64) -> Counter {
         Counter { parts: BTreeMap::from([(origin, Steps { up: increments, down: decrements })]) }
+    }
+
+    /// `origin` counts `amount` further, up or down.
+    ///
+    /// # Errors
+    /// [`CounterFull`] where `origin` has counted 2^64 up or down, and then nothing was changed.
+    pub fn add(&mut self, origin: ShortId, amount: i64) -> Result<(), CounterFull> {
+        let steps = self.parts.get(&origin).copied().unwrap_or_default();
+        let (up, down) = if amount < 0 { (0, amount.unsigned_abs()) } else { (amount.unsigned_abs(), 0) };
+        let up = steps.up.checked_add(up).ok_or(CounterFull)?;
+        let down = steps.down.checked_add(down).ok_or(CounterFull)?;
+        self.parts.insert(origin, Steps { up, down });
+        Ok(())
     }
 
     /// The sum over all origins.

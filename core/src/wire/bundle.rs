@@ -9,6 +9,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::codec::{DecodeError, Reader};
 use super::frame::{FRAME_HEADER_BYTES, FrameType, Parcel, put_frame_header};
 use crate::id::{AgentId, MeshId, RegionId, ShortId};
+use crate::identity::{Context, Signature, Signer, VerifyKey};
 use crate::limits;
 
 /// The version of the bundle format.
@@ -21,6 +22,7 @@ pub const SECTION_FIXED_BYTES: usize = 52;
 pub const SIGNATURE_BYTES: usize = 64;
 const PREFIX_FIXED_BYTES: usize = 28;
 const FLAG_PREVIOUS: u16 = 1;
+const FLAG_CHECKPOINT: u16 = 2;
 const SECTION_DIRECTED: u8 = 1;
 /// Bundles whose copy is at most this long are copied into one piece; longer ones share theirs.
 const COPY_BYTES_MAX: usize = 4096;
@@ -106,6 +108,8 @@ pub struct Bundle {
     pub clock: u64,
     /// Hash of the header before this one (state only).
     pub previous: Option<[u8; 32]>,
+    /// Whether it has the whole state rather than what changed (state only).
+    pub is_checkpoint: bool,
     /// The agents that speak in it; entries name them by index.
     pub agents: Vec<AgentId>,
     /// The sections in order.
@@ -117,6 +121,20 @@ pub struct Bundle {
 }
 
 impl Bundle {
+    /// Writes, hashes and signs the header for the rest of the fields.
+    pub fn signed_by(mut self, key: &Signer) -> Bundle {
+        let mut header = encode_header(&self);
+        self.hash = *blake3::hash(&header).as_bytes();
+        header.extend_from_slice(&key.sign(Context::Bundle, &self.hash).0);
+        self.header = header.freeze();
+        self
+    }
+
+    /// Whether `key` signed it and the present bodies are those that the header names.
+    pub fn is_genuine(&self, key: &VerifyKey) -> bool {
+        self.bodies_match() && key.verify(Context::Bundle, &self.hash, &Signature(self.signature()))
+    }
+
     /// The signature over [`Bundle::hash`].
     pub fn signature(&self) -> [u8; SIGNATURE_BYTES] {
         let mut signature = [0; SIGNATURE_BYTES];
@@ -257,7 +275,20 @@ fn decode_header(header: Bytes) -> Result<Bundle, DecodeError> {
     }
     reader.finish()?;
     let hash = *blake3::hash(&header[..signed]).as_bytes();
-    Ok(Bundle { class, mesh, origin, incarnation, sequence, clock, previous, agents, sections, header, hash })
+    Ok(Bundle {
+        class,
+        mesh,
+        origin,
+        incarnation,
+        sequence,
+        clock,
+        previous,
+        is_checkpoint: flags & FLAG_CHECKPOINT != 0,
+        agents,
+        sections,
+        header,
+        hash,
+    })
 }
 
 fn decode_section(reader: &mut Reader<'_>, header: &Bytes) -> Result<Section, DecodeError> {
@@ -328,15 +359,18 @@ impl SectionSet {
     }
 }
 
-/// Writes the signed part of a header; the caller appends the signature.
-pub(crate) fn encode_header(bundle: &Bundle) -> BytesMut {
+/// Writes the signed part of a header.
+fn encode_header(bundle: &Bundle) -> BytesMut {
     let subjects: usize = bundle.sections.iter().map(|s| s.subject.len() + SECTION_FIXED_BYTES).sum();
     let mut out = BytesMut::with_capacity(
         HEADER_FIXED_BYTES + 32 + bundle.agents.len() * 16 + subjects + SIGNATURE_BYTES,
     );
     out.put_u8(BUNDLE_VERSION);
     out.put_u8(bundle.class as u8);
-    out.put_u16_le(if bundle.previous.is_some() { FLAG_PREVIOUS } else { 0 });
+    let flag = |is_set: bool, flag: u16| if is_set { flag } else { 0 };
+    out.put_u16_le(
+        flag(bundle.previous.is_some(), FLAG_PREVIOUS) | flag(bundle.is_checkpoint, FLAG_CHECKPOINT),
+    );
     out.put_u16_le(u16::try_from(bundle.agents.len()).expect("at most one agent an entry"));
     out.put_u16_le(u16::try_from(bundle.sections.len()).expect("at most one section an entry"));
     out.put_u64_le(bundle.mesh.0);

@@ -50,7 +50,7 @@ pub struct PeerRecord {
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Control {
     /// Exactly one body; none when it is newer than this version.
-    #[prost(oneof = "ControlBody", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16")]
+    #[prost(oneof = "ControlBody", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18")]
     pub body: Option<ControlBody>,
 }
 
@@ -105,6 +105,12 @@ pub enum ControlBody {
     /// Events were not kept for the receiver, or for a region.
     #[prost(message, tag = "16")]
     Missed(Missed),
+    /// The root of the sender's replica.
+    #[prost(message, tag = "17")]
+    Compare(Compare),
+    /// How far the sender has come with each origin's state.
+    #[prost(message, tag = "18")]
+    Versions(Versions),
 }
 
 /// Nodes known to the sender.
@@ -256,6 +262,32 @@ pub struct Missed {
     /// The region whose subscribers are meant; 0 for the receiver's own.
     #[prost(fixed64, tag = "1")]
     pub region: u64,
+}
+
+/// The sender's replica in 32 bytes: who has another one answers with [`Versions`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Compare {
+    /// The Merkle root.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub root: Bytes,
+}
+
+/// The sender's state by origin. Who has more sends what is missing; who has less says so by the same
+/// message, unless this one is an answer.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Versions {
+    /// The lowest origin that this message speaks of: of origins from here ...
+    #[prost(fixed64, tag = "1")]
+    pub from: u64,
+    /// ... to here that are not listed, the sender has nothing.
+    #[prost(fixed64, tag = "2")]
+    pub through: u64,
+    /// Encoding of `state::VersionVector`.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub versions: Bytes,
+    /// Whether it answers a message of this kind.
+    #[prost(bool, tag = "4")]
+    pub is_answer: bool,
 }
 
 /// A directed section that found nobody.

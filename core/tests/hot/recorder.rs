@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use starling_core::hot::own::Publication;
 use starling_core::hot::{Outlet, Pressure};
 use starling_core::machine::{ConnectionSlot, LinkSlot};
+use starling_core::wire::bundle::Bundle;
 use starling_core::wire::frame::Parcel;
 
 /// A stream of a link.
@@ -26,6 +27,7 @@ pub struct Effects {
     pub told: BTreeMap<ConnectionSlot, Vec<Bytes>>,
     pub pressures: BTreeMap<ConnectionSlot, Pressure>,
     pub unresolved: Vec<Publication>,
+    pub state: Vec<(LinkSlot, Box<Bundle>)>,
     pub bundle_bytes: BTreeMap<LinkSlot, usize>,
     pub dead: BTreeSet<LinkSlot>,
 }
@@ -83,6 +85,11 @@ impl Outlet for Recorder {
 
     fn has_drained(&self, connection: ConnectionSlot) -> bool {
         self.with(|effects| effects.pressures.get(&connection) != Some(&Pressure::Slow))
+    }
+
+    fn state(&self, from: LinkSlot, bundle: Box<Bundle>) -> bool {
+        self.with(|effects| effects.state.push((from, bundle)));
+        true
     }
 
     fn unresolved(&self, publications: Vec<Publication>) {

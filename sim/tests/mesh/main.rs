@@ -7,6 +7,7 @@ mod count;
 mod directory;
 mod gaps;
 mod interest;
+mod keys;
 mod links;
 mod updates;
 

@@ -79,6 +79,11 @@ fn goldens() -> Vec<(ControlBody, &'static str)> {
         (ControlBody::Leaving(Leaving {}), "0200000020007200"),
         (ControlBody::Pace(Pace { milliseconds: 250 }), "0500000020007a0308fa01"),
         (ControlBody::Missed(Missed { region: 2 }), "0c0000002000820109090200000000000000"),
+        (ControlBody::Compare(Compare { root: text("r") }), "0600000020008a01030a0172"),
+        (
+            ControlBody::Versions(Versions { from: 1, through: 2, versions: text("v"), is_answer: true }),
+            "1a00000020009201170901000000000000001102000000000000001a01762001",
+        ),
     ]
 }
 
