@@ -1,6 +1,9 @@
 //! Which edge of the region hosts which agent. The highest session wins.
 
-use starling_core::hash::HashMap;
+use std::hash::Hasher;
+
+use hashbrown::HashTable;
+use starling_core::hash::{Folded, grow_by_little};
 use starling_core::id::{AgentId, ShortId};
 use starling_core::wire::message;
 
@@ -18,25 +21,25 @@ pub struct Moved {
 /// Homes of the region's agents.
 #[derive(Debug, Default)]
 pub struct Directory {
-    homes: HashMap<AgentId, (u16, u64)>,
+    homes: Homes,
     edges: Vec<ShortId>,
 }
 
 impl Directory {
     /// Agents known.
     pub fn len(&self) -> usize {
-        self.homes.len()
+        self.homes.list.len()
     }
 
     /// Whether no agent is known.
     pub fn is_empty(&self) -> bool {
-        self.homes.is_empty()
+        self.homes.list.is_empty()
     }
 
     /// The home of an agent and its session there.
     pub fn find(&self, agent: AgentId) -> Option<(ShortId, u64)> {
-        let (edge, session) = self.homes.get(&agent)?;
-        Some((self.edges[usize::from(*edge)], *session))
+        let (edge, session) = self.homes.get(agent)?;
+        Some((self.edges[usize::from(edge)], session))
     }
 
     fn slot_of(&mut self, edge: ShortId) -> Option<u16> {
@@ -52,21 +55,21 @@ impl Directory {
         let mut moved = Vec::new();
         let Some(slot) = self.slot_of(edge) else { return moved };
         if change.whole {
-            self.homes.retain(|_, (of, _)| *of != slot);
+            self.homes.remove_all_of(slot);
         }
         for (agent, session) in unpack(&change.detached) {
-            if self.homes.get(&agent).is_some_and(|(of, known)| *of == slot && *known <= session) {
-                self.homes.remove(&agent);
+            if self.homes.get(agent).is_some_and(|(of, known)| of == slot && known <= session) {
+                self.homes.remove(agent);
             }
         }
         for (agent, session) in unpack(&change.attached) {
-            match self.homes.get(&agent).copied() {
+            match self.homes.get(agent) {
                 Some((_, newest)) if newest > session => moved.push(Moved { agent, edge, newest }),
                 before => {
                     if let Some((of, _)) = before.filter(|(of, _)| *of != slot) {
                         moved.push(Moved { agent, edge: self.edges[usize::from(of)], newest: session });
                     }
-                    self.homes.insert(agent, (slot, session));
+                    self.homes.set(agent, slot, session);
                 }
             }
         }
@@ -84,10 +87,75 @@ impl Directory {
 
     /// An edge is lost with everyone on it.
     pub fn remove_edge(&mut self, edge: ShortId) {
-        if let Some(slot) = self.edges.iter().position(|known| *known == edge) {
-            self.homes.retain(|_, (of, _)| usize::from(*of) != slot);
+        let slot = self.edges.iter().position(|known| *known == edge);
+        if let Some(slot) = slot.and_then(|slot| u16::try_from(slot).ok()) {
+            self.homes.remove_all_of(slot);
         }
     }
+}
+
+/// Homes by agent: every agent of the region has one in each of its aggregators, so they are kept
+/// small, in one list with an index beside it.
+#[derive(Debug, Default)]
+struct Homes {
+    list: Vec<Home>,
+    places: HashTable<u32>,
+}
+
+/// An agent's slot of an edge and its session there; bytes, so that nothing is padded.
+#[derive(Clone, Copy, Debug)]
+struct Home {
+    agent: AgentId,
+    session: [u8; 8],
+    edge: [u8; 2],
+}
+
+impl Homes {
+    fn get(&self, agent: AgentId) -> Option<(u16, u64)> {
+        let place = self.places.find(hash(agent), |place| self.list[*place as usize].agent == agent)?;
+        let Home { session, edge, .. } = self.list[*place as usize];
+        Some((u16::from_le_bytes(edge), u64::from_le_bytes(session)))
+    }
+
+    fn set(&mut self, agent: AgentId, edge: u16, session: u64) {
+        let home = Home { agent, session: session.to_le_bytes(), edge: edge.to_le_bytes() };
+        let list = &mut self.list;
+        if let Some(place) = self.places.find(hash(agent), |place| list[*place as usize].agent == agent) {
+            list[*place as usize] = home;
+            return;
+        }
+        grow_by_little(list);
+        list.push(home);
+        let place = u32::try_from(list.len() - 1).expect("a region has fewer agents than 2^32");
+        self.places.insert_unique(hash(agent), place, |place| hash(list[*place as usize].agent));
+    }
+
+    fn remove(&mut self, agent: AgentId) {
+        let list = &mut self.list;
+        let is_it = |place: &u32| list[*place as usize].agent == agent;
+        let Ok(found) = self.places.find_entry(hash(agent), is_it) else { return };
+        let (place, _) = found.remove();
+        // The last one takes the place that is free.
+        let last = u32::try_from(list.len() - 1).expect("a region has fewer agents than 2^32");
+        list.swap_remove(place as usize);
+        if let Some(moved) = list.get(place as usize)
+            && let Some(entry) = self.places.find_mut(hash(moved.agent), |entry| *entry == last)
+        {
+            *entry = place;
+        }
+    }
+
+    fn remove_all_of(&mut self, edge: u16) {
+        let gone = self.list.iter().filter(|home| home.edge == edge.to_le_bytes());
+        let gone: Vec<AgentId> = gone.map(|home| home.agent).collect();
+        gone.into_iter().for_each(|agent| self.remove(agent));
+    }
+}
+
+fn hash(agent: AgentId) -> u64 {
+    let mut hasher = Folded::default();
+    hasher.write(&agent.0);
+    hasher.finish()
 }
 
 fn unpack(bytes: &[u8]) -> impl Iterator<Item = (AgentId, u64)> + '_ {
@@ -134,6 +202,25 @@ mod tests {
         assert_eq!(elsewhere(6), vec![]);
         assert_eq!(elsewhere(7), vec![Moved { agent, edge: right, newest: 7 }]);
         directory.remove_edge(right);
+        assert!(directory.is_empty());
+    }
+
+    #[test]
+    fn many_come_and_go_and_nobody_is_mistaken() {
+        let mut directory = Directory::default();
+        for round in 0..50_u8 {
+            let list: Vec<(u8, u64)> = (0..200).map(|id| (id, u64::from(round) + 1)).collect();
+            let edge = ShortId(u64::from(round % 3));
+            directory.apply(edge, &attached(&list));
+            let gone: Vec<(u8, u64)> = list.iter().filter(|(id, _)| id % 7 == round % 7).copied().collect();
+            let gone = message::Directory { whole: false, attached: Bytes::new(), detached: pack(&gone) };
+            directory.apply(edge, &gone);
+            for id in 0..200 {
+                let home = (id % 7 != round % 7).then_some((edge, u64::from(round) + 1));
+                assert_eq!(directory.find(AgentId([id; 16])), home, "agent {id} in round {round}");
+            }
+        }
+        directory.remove_edge(ShortId(49 % 3));
         assert!(directory.is_empty());
     }
 

@@ -25,6 +25,7 @@ struct Waiting {
 /// Declarations under way.
 #[derive(Debug)]
 pub struct Carrying {
+    seed: u64,
     /// What this region wants, to other regions' aggregators.
     own: Offer,
     /// What each other region wants, to this region's edges.
@@ -39,10 +40,11 @@ pub struct Carrying {
 }
 
 impl Carrying {
-    /// For the aggregator of `region`.
-    pub fn new(region: RegionId) -> Carrying {
+    /// For the aggregator of `region`; `seed` keys its tables.
+    pub fn new(region: RegionId, seed: u64) -> Carrying {
         Carrying {
-            own: Offer::new(region),
+            seed,
+            own: Offer::new(region, seed),
             others: BTreeMap::new(),
             edges: Vec::new(),
             undeclared: BTreeSet::new(),
@@ -93,7 +95,7 @@ impl Carrying {
     /// An aggregator of another region declares for it; this region's edges hear of it.
     pub fn add_region(&mut self, region: RegionId, out: &mut Outbox) {
         if !self.others.contains_key(&region) {
-            let mut offer = Offer::new(region);
+            let mut offer = Offer::new(region, self.seed);
             self.edges.iter().for_each(|edge| offer.add_peer(*edge, out));
             self.others.insert(region, offer);
         }

@@ -76,7 +76,7 @@ impl Aggregator {
         Aggregator {
             neighbours: Neighbours::new(me, seeds, seed),
             routes: Routes::new(seed),
-            carrying: Carrying::new(region),
+            carrying: Carrying::new(region, seed),
             directory: Directory::default(),
             questions: Questions::default(),
             fold: Fold::new(),

@@ -73,3 +73,11 @@ pub fn rendezvous(key: u64, candidate: u64) -> u64 {
     hasher.write_u64(candidate);
     hasher.finish()
 }
+
+/// Makes room in a vector that is full by an eighth of its length instead of as much again: for those
+/// that are long and stay.
+pub fn grow_by_little<T>(vector: &mut Vec<T>) {
+    if vector.len() == vector.capacity() {
+        vector.reserve_exact(vector.len() / 8 + 4);
+    }
+}

@@ -14,6 +14,7 @@ pub mod limits;
 pub mod machine;
 pub mod membership;
 pub mod node;
+pub mod paged;
 pub mod registry;
 pub mod rng;
 

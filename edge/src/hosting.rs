@@ -1,16 +1,19 @@
 //! The agents of an edge and the connections that carry them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::Hasher;
 
 use bytes::Bytes;
-use starling_core::hash::HashMap;
+use hashbrown::HashTable;
+use starling_core::hash::{Folded, grow_by_little};
 use starling_core::id::AgentId;
 use starling_core::interest::Pattern;
 use starling_core::limits;
 use starling_core::machine::ConnectionSlot;
+use starling_core::paged::Paged;
 use starling_core::wire::agent::{Candidate, Change};
 
-use crate::labels::{Label, Labels};
+use crate::labels::{Label, Labels, Said};
 use starling_core::summary::{Distinct, Summary};
 
 /// An agent hosted here.
@@ -18,22 +21,21 @@ use starling_core::summary::{Distinct, Summary};
 pub struct Agent {
     /// Its id.
     pub id: AgentId,
+    /// Its session number.
+    pub session: u64,
     /// The connection that carries it.
     pub connection: ConnectionSlot,
     /// Its index there.
     pub index: u32,
-    /// Its session number.
-    pub session: u64,
-    /// What it calls itself.
-    pub name: Box<str>,
-    state: Label,
-    tags: Box<[Label]>,
+    /// Its name, state and tags.
+    pub said: Said,
 }
 
 /// A connection that carries agents.
 #[derive(Debug, Default)]
 struct Connection {
-    agents: Vec<Option<u32>>,
+    /// Slots of agents by their index.
+    agents: Paged<u32>,
     /// Open subscriptions by number: the agent's index and the pattern.
     subscriptions: BTreeMap<u32, (u32, Pattern)>,
     /// The same by agent, so that they end with it: (index, number).
@@ -71,7 +73,8 @@ pub struct Departed {
 pub struct Hosting {
     slots: Vec<Option<Agent>>,
     free: Vec<u32>,
-    by_id: HashMap<AgentId, u32>,
+    /// Slots, by the id of the agent there.
+    by_id: HashTable<u32>,
     connections: BTreeMap<ConnectionSlot, Connection>,
     labels: Labels,
     departures: usize,
@@ -95,7 +98,11 @@ impl Hosting {
 
     /// An agent by id.
     pub fn get(&self, id: AgentId) -> Option<&Agent> {
-        self.slots[*self.by_id.get(&id)? as usize].as_ref()
+        self.slots[self.slot_of(id)? as usize].as_ref()
+    }
+
+    fn slot_of(&self, id: AgentId) -> Option<u32> {
+        self.by_id.find(hash(id), |slot| is_at(&self.slots, *slot, id)).copied()
     }
 
     /// The session of an agent named by 16 bytes.
@@ -106,7 +113,7 @@ impl Hosting {
 
     /// Whether a connection carries an agent.
     pub fn has_agents(&self, slot: ConnectionSlot) -> bool {
-        self.connections.get(&slot).is_some_and(|connection| connection.agents.iter().any(Option::is_some))
+        self.connections.get(&slot).is_some_and(|connection| !connection.agents.is_empty())
     }
 
     /// How many subscriptions are open on a connection.
@@ -154,15 +161,12 @@ impl Hosting {
     }
 
     fn slot_at(&self, connection: ConnectionSlot, index: u32) -> Option<u32> {
-        self.connections.get(&connection)?.agents.get(index as usize).copied().flatten()
+        self.connections.get(&connection)?.agents.get(index).copied()
     }
 
     /// Indices of all agents, by connection.
     pub fn by_connection(&self) -> Vec<(ConnectionSlot, Vec<u32>)> {
-        let indices = |connection: &Connection| {
-            let taken = connection.agents.iter().enumerate().filter(|(_, slot)| slot.is_some());
-            taken.map(|(index, _)| u32::try_from(index).expect("indices are bounded by 65,536")).collect()
-        };
+        let indices = |connection: &Connection| connection.agents.iter().map(|(index, _)| index).collect();
         let all = self.connections.iter().map(|(slot, connection)| (*slot, indices(connection)));
         all.filter(|(_, indices): &(_, Vec<u32>)| !indices.is_empty()).collect()
     }
@@ -194,28 +198,27 @@ impl Hosting {
         let departed = before.and_then(|_| self.detach(id, summary));
         let profile = &candidate.profile;
         let state = self.labels.intern(&profile.state);
-        let tags: Box<[Label]> = distinct(profile.tags.iter().map(|tag| self.labels.intern(tag)));
+        let tags = distinct(profile.tags.iter().map(|tag| self.labels.intern(tag)));
         let names = tags.iter().map(|tag| self.labels.name(*tag));
         summary.agent_joined(id, self.labels.name(state), names);
         let (index, session) = (candidate.index, candidate.claim.session);
-        let name = profile.name.as_str().into();
-        let agent = Agent { id, connection, index, session, name, state, tags };
+        let said = Said::new(&profile.name, state, &tags);
+        let agent = Agent { id, session, connection, index, said };
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.slots[slot as usize] = Some(agent);
                 slot
             }
             None => {
+                grow_by_little(&mut self.slots);
                 self.slots.push(Some(agent));
                 u32::try_from(self.slots.len() - 1).expect("agents are bounded by a million")
             }
         };
-        self.by_id.insert(id, slot);
-        let agents = &mut self.connections.entry(connection).or_default().agents;
-        if agents.len() <= index as usize {
-            agents.resize(index as usize + 1, None);
-        }
-        agents[index as usize] = Some(slot);
+        let slots = &self.slots;
+        let rehash = |slot: &u32| slots[*slot as usize].as_ref().map_or(0, |agent| hash(agent.id));
+        self.by_id.insert_unique(hash(id), slot, rehash);
+        self.connections.entry(connection).or_default().agents.insert(index, slot);
         Ok(departed)
     }
 
@@ -234,14 +237,16 @@ impl Hosting {
 
     /// Lets an agent go.
     pub fn detach(&mut self, id: AgentId, summary: &mut Summary) -> Option<Departed> {
-        let slot = self.by_id.remove(&id)?;
+        let slots = &self.slots;
+        let found = self.by_id.find_entry(hash(id), |slot| is_at(slots, *slot, id)).ok()?;
+        let (slot, _) = found.remove();
         let agent = self.slots[slot as usize].take()?;
         self.free.push(slot);
         self.departures += 1;
-        let tags = agent.tags.iter().map(|tag| self.labels.name(*tag));
-        summary.agent_left(self.labels.name(agent.state), tags);
+        let tags = agent.said.tags().map(|tag| self.labels.name(tag));
+        summary.agent_left(self.labels.name(agent.said.state()), tags);
         if let Some(connection) = self.connections.get_mut(&agent.connection) {
-            connection.agents[agent.index as usize] = None;
+            connection.agents.remove(agent.index);
         }
         let Agent { connection, index, session, .. } = agent;
         Some(Departed { id, connection, index, session })
@@ -265,9 +270,10 @@ impl Hosting {
         slot: ConnectionSlot,
         summary: &mut Summary,
     ) -> (Vec<Departed>, Vec<(u32, Pattern)>) {
-        let indices = self.connections.get(&slot).map_or(0, |connection| connection.agents.len());
-        let indices = u32::try_from(indices).expect("indices are bounded by 65,536");
-        let departed = (0..indices).filter_map(|index| self.detach_index(slot, index, summary)).collect();
+        let agents = self.connections.get(&slot).map(|connection| &connection.agents);
+        let indices: Vec<u32> = agents.into_iter().flat_map(Paged::iter).map(|(index, _)| index).collect();
+        let departed = indices.into_iter().filter_map(|index| self.detach_index(slot, index, summary));
+        let departed = departed.collect();
         let connection = self.connections.remove(&slot).unwrap_or_default();
         let subscriptions = connection.subscriptions.into_iter();
         (departed, subscriptions.map(|(number, (_, pattern))| (number, pattern)).collect())
@@ -280,14 +286,14 @@ impl Hosting {
         let Some(agent) = self.slots[slot as usize].as_mut() else { return };
         if let Some(state) = &change.state {
             let state = labels.intern(state);
-            summary.state_changed(labels.name(agent.state), labels.name(state));
-            agent.state = state;
+            summary.state_changed(labels.name(agent.said.state()), labels.name(state));
+            agent.said.set_state(state);
         }
         if let Some(tags) = &change.tags {
             let tags = distinct(tags.iter().map(|tag| labels.intern(tag)));
-            agent.tags.iter().for_each(|tag| summary.tag_removed(labels.name(*tag)));
+            agent.said.tags().for_each(|tag| summary.tag_removed(labels.name(tag)));
             tags.iter().for_each(|tag| summary.tag_added(labels.name(*tag)));
-            agent.tags = tags;
+            agent.said = agent.said.with_tags(&tags);
         }
     }
 
@@ -309,11 +315,7 @@ impl Hosting {
     pub fn check(&self) {
         for agent in self.iter() {
             let slot = self.slot_at(agent.connection, agent.index);
-            assert_eq!(
-                slot,
-                self.by_id.get(&agent.id).copied(),
-                "an agent that its connection does not know"
-            );
+            assert_eq!(slot, self.slot_of(agent.id), "an agent that its connection does not know");
         }
         for (slot, connection) in &self.connections {
             let by_number = connection.subscriptions.iter().map(|(number, (index, _))| (*index, *number));
@@ -325,9 +327,20 @@ impl Hosting {
     }
 }
 
-fn distinct(labels: impl Iterator<Item = Label>) -> Box<[Label]> {
+/// Ids are hashes of keys already, but agents choose their keys.
+fn hash(id: AgentId) -> u64 {
+    let mut hasher = Folded::default();
+    hasher.write(&id.0);
+    hasher.finish()
+}
+
+fn is_at(slots: &[Option<Agent>], slot: u32, id: AgentId) -> bool {
+    slots[slot as usize].as_ref().is_some_and(|agent| agent.id == id)
+}
+
+fn distinct(labels: impl Iterator<Item = Label>) -> Vec<Label> {
     let mut labels: Vec<Label> = labels.collect();
     labels.sort_unstable();
     labels.dedup();
-    labels.into_boxed_slice()
+    labels
 }

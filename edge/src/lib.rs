@@ -117,7 +117,7 @@ impl Edge {
         Edge {
             neighbours: Neighbours::new(me, seeds, seed),
             routes: Routes::new(seed),
-            offer: Offer::new(RegionId(0)),
+            offer: Offer::new(RegionId(0), seed),
             hosting: Hosting::default(),
             locating: Locating::default(),
             upward: Upward::default(),

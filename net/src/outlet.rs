@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam::queue::SegQueue;
 use quinn::Connection;
-use starling_core::hash::{Folded, HashMap};
+use starling_core::hash::Folded;
 use starling_core::hot::own::Publication;
 use starling_core::hot::{Outlet, Pressure};
 use starling_core::id::AgentId;
 use starling_core::limits;
 use starling_core::machine::{ConnectionSlot, LinkSlot};
+use starling_core::paged::Paged;
 use starling_core::wire::bundle::Bundle;
 use starling_core::wire::frame::Parcel;
 use starling_core::wire::request::{Reply, Say, Undelivered};
@@ -112,10 +113,10 @@ impl AgentLane {
 /// Agents with a valid claim by their index on a connection. The connection's reader fills it, the
 /// driver takes out whom the machine refuses; held for one batch at the most, never while waiting.
 #[derive(Debug, Default)]
-pub(crate) struct AgentTable(Mutex<HashMap<u32, Seat>>);
+pub(crate) struct AgentTable(Mutex<Paged<Seat>>);
 
 /// An agent on its connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Seat {
     pub agent: AgentId,
     /// The request that brought it.
@@ -123,7 +124,7 @@ pub(crate) struct Seat {
 }
 
 impl AgentTable {
-    pub fn lock(&self) -> MutexGuard<'_, HashMap<u32, Seat>> {
+    pub fn lock(&self) -> MutexGuard<'_, Paged<Seat>> {
         // Single insertions and removals leave nothing half done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -131,8 +132,8 @@ impl AgentTable {
     /// Takes `index` out if `leaves` says so of whoever sits there.
     pub fn remove_if(&self, index: u32, leaves: impl FnOnce(&Seat) -> bool) {
         let mut seats = self.lock();
-        if seats.get(&index).is_some_and(leaves) {
-            seats.remove(&index);
+        if seats.get(index).is_some_and(leaves) {
+            seats.remove(index);
         }
     }
 }

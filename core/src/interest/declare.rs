@@ -77,11 +77,12 @@ struct WideningOrder {
 }
 
 impl Declared {
-    /// Nothing declared yet, and never more than `limit` patterns. A limit of 0 counts as 1.
-    pub fn new(limit: usize) -> Declared {
+    /// Nothing declared yet, and never more than `limit` patterns. A limit of 0 counts as 1. Others
+    /// choose the patterns, so `seed` must be one that they cannot guess.
+    pub fn new(limit: usize, seed: u64) -> Declared {
         Declared {
             limit: limit.max(1),
-            prefixes: Prefixes::new(),
+            prefixes: Prefixes::new(seed),
             system: BTreeMap::new(),
             declared: BTreeSet::new(),
             pending: BTreeMap::new(),
@@ -112,12 +113,12 @@ impl Declared {
         if pattern.is_system() {
             self.add_system(pattern)?;
         } else {
-            let (deepest, missing) = self.prefixes.find_deepest(pattern);
+            let deepest = self.prefixes.find_deepest(pattern);
             // Only the deepest node that is there and its parent get members; the new nodes below
             // have one each, too few to be a group.
             let touched = [Some(deepest), self.prefixes.parent(deepest)];
             self.unfile(touched);
-            let leaf = self.prefixes.extend(deepest, missing);
+            let leaf = self.prefixes.extend(deepest, pattern);
             let is_new = self.prefixes.refer(leaf, pattern);
             self.file(touched);
             if is_new && !self.prefixes.is_covered(leaf) {

@@ -26,9 +26,10 @@ pub struct Offer {
 }
 
 impl Offer {
-    /// Nothing declared; `region` is what the messages say (0: the sender itself).
-    pub fn new(region: RegionId) -> Offer {
-        let declared = Declared::new(limits::DECLARED_PATTERNS_MAX);
+    /// Nothing declared; `region` is what the messages say (0: the sender itself), and `seed` keys the
+    /// tables of what is declared.
+    pub fn new(region: RegionId, seed: u64) -> Offer {
+        let declared = Declared::new(limits::DECLARED_PATTERNS_MAX, seed);
         Offer { region, declared, version: 0, confirmed: BTreeMap::new() }
     }
 

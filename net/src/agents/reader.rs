@@ -10,6 +10,7 @@ use starling_core::hot::own::{Publication, Target};
 use starling_core::hot::plane::Touched;
 use starling_core::identity::{AttachClaim, AttachTerms};
 use starling_core::interest::subject::check_subject;
+use starling_core::limits;
 use starling_core::machine::{ConnectionSlot, Input};
 use starling_core::wire::agent::{Attach, Change, Publish, SystemAcknowledge};
 use starling_core::wire::codec::{DecodeError, Wire};
@@ -114,7 +115,7 @@ impl Reader {
 
     fn publish(&mut self, publish: Publish, batch: &mut Batch) {
         self.published += 1;
-        let seat = self.lane.table.lock().get(&publish.agent).copied();
+        let seat = self.lane.table.lock().get(publish.agent).copied();
         let is_subject =
             || std::str::from_utf8(&publish.subject).is_ok_and(|subject| check_subject(subject).is_ok());
         let Some(seat) = seat.filter(|_| publish.directed || is_subject()) else {
@@ -168,9 +169,13 @@ impl Reader {
             let agent = candidate.claim.agent();
             let in_time = !candidate.claim.is_out_of_time(wall, DELEGATION_MAX);
             // An index stays with whom it was given to; a claim to it by another is none.
-            let is_free = seats.get(&candidate.index).is_none_or(|seat| seat.agent == agent);
+            let is_free = seats.get(candidate.index).is_none_or(|seat| seat.agent == agent);
             if verified && in_time && is_free {
-                seats.entry(candidate.index).or_insert(Seat { agent, request });
+                // The machine refuses what is beyond the limit, and says so.
+                let is_near = (candidate.index as usize) < limits::AGENTS_PER_CONNECTION_MAX;
+                if is_near && seats.get(candidate.index).is_none() {
+                    seats.insert(candidate.index, Seat { agent, request });
+                }
                 valid.push(candidate);
             } else {
                 forged.push(candidate.index);

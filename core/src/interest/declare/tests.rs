@@ -50,7 +50,7 @@ impl Declared {
 
 #[test]
 fn up_to_the_limit_all_is_exact_and_counted() {
-    let mut declared = Declared::new(4);
+    let mut declared = Declared::new(4, 7);
     add_all(&mut declared, &["a.b", "a.b", "a.>", "*.c", "$sys.x"]);
     assert_eq!(shown(&declared), ["$sys.x", "*.c", "a.>", "a.b"]);
     assert!(!declared.is_widened());
@@ -66,7 +66,7 @@ fn up_to_the_limit_all_is_exact_and_counted() {
 
 #[test]
 fn the_group_that_saves_most_goes_first_and_among_alike_the_deepest() {
-    let mut declared = Declared::new(40);
+    let mut declared = Declared::new(40, 7);
     for seat in 0..30 {
         add_all(&mut declared, &[&format!("rooms.eu.{seat}")]);
     }
@@ -94,14 +94,14 @@ fn the_group_that_saves_most_goes_first_and_among_alike_the_deepest() {
         ]
     );
 
-    let mut declared = Declared::new(5);
+    let mut declared = Declared::new(5, 7);
     add_all(&mut declared, &["a.1", "a.2", "a.3", "a.b.1", "a.b.2", "c"]);
     assert_eq!(shown(&declared), ["a.1", "a.2", "a.3", "a.b.>", "c"]);
 }
 
 #[test]
 fn everything_is_asked_for_only_when_nothing_else_suffices() {
-    let mut declared = Declared::new(100);
+    let mut declared = Declared::new(100, 7);
     for number in 0..90 {
         add_all(&mut declared, &[&format!("top{number}")]);
     }
@@ -117,7 +117,7 @@ fn everything_is_asked_for_only_when_nothing_else_suffices() {
 
 #[test]
 fn system_patterns_are_never_widened_and_refused_beyond_the_limit() {
-    let mut declared = Declared::new(4);
+    let mut declared = Declared::new(4, 7);
     add_all(&mut declared, &["$sys.a.1", "$sys.a.2", "$sys.a.3"]);
     assert_eq!(declared.add(&pattern("$sys.a.4")), Err(TooManySystemPatterns { max: 3 }));
     assert_eq!(declared.add(&pattern("$sys.a.3")), Ok(()));
@@ -127,7 +127,7 @@ fn system_patterns_are_never_widened_and_refused_beyond_the_limit() {
 
 #[test]
 fn narrows_below_half_the_limit_and_not_before() {
-    let mut declared = Declared::new(10);
+    let mut declared = Declared::new(10, 7);
     let texts: Vec<String> = (0..11).map(|number| format!("a.{number}")).collect();
     add_all(&mut declared, &texts.iter().map(String::as_str).collect::<Vec<_>>());
     assert_eq!(shown(&declared), ["a.>"]);
@@ -145,7 +145,7 @@ fn narrows_below_half_the_limit_and_not_before() {
 
 #[test]
 fn while_many_come_groups_are_widened_early_and_return_afterwards() {
-    let mut declared = Declared::new(100);
+    let mut declared = Declared::new(100, 7);
     add_all(&mut declared, &["old.1", "old.2", "alone"]);
     declared.hold();
     let rooms: Vec<String> = (0..50).map(|number| format!("rooms.{number}")).collect();
@@ -159,13 +159,13 @@ fn while_many_come_groups_are_widened_early_and_return_afterwards() {
     assert!(!declared.is_widened());
 
     // The whole mesh's traffic is worse than some patterns more.
-    let mut declared = Declared::new(100);
+    let mut declared = Declared::new(100, 7);
     declared.hold();
     add_all(&mut declared, &["a", "b", "c"]);
     assert_eq!(shown(&declared), ["a", "b", "c"]);
 
     // What does not fit stays wide.
-    let mut declared = Declared::new(10);
+    let mut declared = Declared::new(10, 7);
     declared.hold();
     add_all(&mut declared, &rooms.iter().map(String::as_str).collect::<Vec<_>>());
     declared.release();
@@ -218,7 +218,7 @@ fn check_promises(declared: &Declared, held: &[Pattern], limit: usize) {
 }
 
 fn run(limit: usize, steps: Vec<Step>) -> Vec<Changes> {
-    let mut declared = Declared::new(limit);
+    let mut declared = Declared::new(limit, 7);
     let mut held: Vec<Pattern> = Vec::new();
     let mut told = BTreeSet::new();
     let mut all_changes = Vec::new();

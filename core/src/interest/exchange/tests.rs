@@ -21,7 +21,7 @@ fn long(number: usize) -> String {
 
 #[test]
 fn a_version_is_in_force_when_every_peer_confirmed_it() {
-    let (mut offer, mut out) = (Offer::new(RegionId(0)), Outbox::new());
+    let (mut offer, mut out) = (Offer::new(RegionId(0), 7), Outbox::new());
     let (left, right) = (LinkSlot(1), LinkSlot(2));
     offer.add_peer(left, &mut out);
     offer.add_peer(right, &mut out);
@@ -50,7 +50,7 @@ fn a_version_is_in_force_when_every_peer_confirmed_it() {
 
 #[test]
 fn a_peer_added_twice_or_late_gets_everything() {
-    let (mut offer, mut out) = (Offer::new(RegionId(0)), Outbox::new());
+    let (mut offer, mut out) = (Offer::new(RegionId(0), 7), Outbox::new());
     let link = LinkSlot(1);
     offer.add(&pattern("a"));
     offer.flush(&mut out);
@@ -70,7 +70,7 @@ fn a_peer_added_twice_or_late_gets_everything() {
 
 #[test]
 fn a_declaration_anew_in_many_messages_never_lacks_what_stays() {
-    let (mut offer, mut out) = (Offer::new(RegionId(0)), Outbox::new());
+    let (mut offer, mut out) = (Offer::new(RegionId(0), 7), Outbox::new());
     let link = LinkSlot(1);
     (0..2000).for_each(|number| {
         offer.add(&pattern(&long(number)));
@@ -118,7 +118,7 @@ proptest! {
     /// declared here, and its changes add up to what it has.
     #[test]
     fn both_sides_agree(steps in proptest::collection::vec((0..5_u8, 0..12_usize), 1..60)) {
-        let (mut offer, mut out) = (Offer::new(RegionId(0)), Outbox::new());
+        let (mut offer, mut out) = (Offer::new(RegionId(0), 7), Outbox::new());
         let (mut wishes, mut held) = (Wishes::default(), BTreeSet::new());
         let link = LinkSlot(1);
         offer.add_peer(link, &mut out);
