@@ -169,6 +169,13 @@ pub enum Output {
         /// The message.
         body: ControlBody,
     },
+    /// Send the same to several on their control lanes; it is encoded once.
+    ControlToAll {
+        /// The links.
+        links: Vec<LinkSlot>,
+        /// The message.
+        body: ControlBody,
+    },
     /// Send a bundle of class state, whole, on the priority lane.
     State {
         /// The link.
@@ -270,6 +277,15 @@ impl Outbox {
     /// Appends a control message.
     pub fn send(&mut self, link: LinkSlot, body: ControlBody) {
         self.push(Output::Control { link, body });
+    }
+
+    /// Appends a control message to several.
+    pub fn send_to_all(&mut self, links: &[LinkSlot], body: ControlBody) {
+        match links {
+            [] => {}
+            [link] => self.send(*link, body),
+            links => self.push(Output::ControlToAll { links: links.to_vec(), body }),
+        }
     }
 
     /// Appends a reply.

@@ -42,6 +42,10 @@ impl Executor {
             }
             Output::HangUp { link, reason } => self.hang_up(link, reason),
             Output::Control { link, body } => self.hub.outlets.control(link, body.to_frame().into()),
+            Output::ControlToAll { links, body } => {
+                let frame = body.to_frame();
+                links.into_iter().for_each(|link| self.hub.outlets.control(link, frame.clone().into()));
+            }
             Output::State { link, bundle } => {
                 let parcel = bundle.to_parcel(&Passage::default(), &SectionSet::present_in(&bundle));
                 plane.send_bundle(link, bundle.class, parcel, &mut self.touched);

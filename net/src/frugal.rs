@@ -16,6 +16,8 @@ use quinn::{AsyncUdpSocket, UdpPoller};
 
 /// Datagrams of one sender that go into one of the endpoint's buffers.
 const SEGMENTS: usize = 8;
+/// Datagrams handed to the kernel at once. QUIC keeps room for as many with each connection.
+const SEND_SEGMENTS: usize = 5;
 /// The most that the kernel joins.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// Messages asked of the kernel at once.
@@ -78,7 +80,7 @@ impl AsyncUdpSocket for Frugal {
     }
 
     fn max_transmit_segments(&self) -> usize {
-        self.0.max_transmit_segments()
+        self.0.max_transmit_segments().min(SEND_SEGMENTS)
     }
 
     fn max_receive_segments(&self) -> usize {

@@ -182,6 +182,9 @@ impl World {
             Output::Dial { address } => self.dial(from, address),
             Output::HangUp { link, .. } => self.hang_up(from, link),
             Output::Control { link, body } => self.send_control(from, link, body),
+            Output::ControlToAll { links, body } => {
+                links.into_iter().for_each(|link| self.send_control(from, link, body.clone()));
+            }
             Output::State { link, bundle } => self.send_state(from, link, &bundle),
             Output::Reply { connection, id, say } => record.replies.push((connection, id, say)),
             Output::Broadcast { connection, agents, index, .. } => {

@@ -86,6 +86,7 @@ impl<M: Machine> Bench<M> {
 pub fn sent(outputs: &[Output], link: u32) -> Vec<&ControlBody> {
     let over = |output| match output {
         &Output::Control { link: LinkSlot(to), ref body } if to == link => Some(body),
+        Output::ControlToAll { links, body } if links.contains(&LinkSlot(link)) => Some(body),
         _ => None,
     };
     outputs.iter().filter_map(over).collect()

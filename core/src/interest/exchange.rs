@@ -99,7 +99,7 @@ impl Offer {
                 more: at != last,
                 gone: false,
             };
-            links.iter().for_each(|link| out.send(*link, ControlBody::Interest(interest.clone())));
+            out.send_to_all(links, ControlBody::Interest(interest));
         }
     }
 

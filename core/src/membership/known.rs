@@ -115,9 +115,7 @@ pub(super) fn send_records(links: &[LinkSlot], records: &[PeerRecord], out: &mut
         });
         // One record alone always fits: all that a peer may say in it is bounded.
         let (part, behind) = rest.split_at(fits.count().max(1));
-        for link in links {
-            out.send(*link, ControlBody::Peers(Peers { records: part.to_vec() }));
-        }
+        out.send_to_all(links, ControlBody::Peers(Peers { records: part.to_vec() }));
         rest = behind;
     }
 }

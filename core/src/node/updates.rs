@@ -34,9 +34,8 @@ impl Updates {
         if !follows || update.index == 0 {
             return false;
         }
-        for link in self.followers.keys() {
-            out.send(*link, ControlBody::Update(update.clone()));
-        }
+        let followers: Vec<LinkSlot> = self.followers.keys().copied().collect();
+        out.send_to_all(&followers, ControlBody::Update(update.clone()));
         self.bytes += update.payload.len();
         self.kept.push_back(update);
         while self.kept.len() > UPDATES_MAX || self.bytes > UPDATES_BYTES_MAX && self.kept.len() > 1 {

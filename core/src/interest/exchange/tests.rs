@@ -10,6 +10,9 @@ fn pattern(text: &str) -> Pattern {
 fn sent(out: &mut Outbox, link: LinkSlot) -> Vec<Interest> {
     let of = |output| match output {
         Output::Control { link: to, body: ControlBody::Interest(interest) } if to == link => Some(interest),
+        Output::ControlToAll { links, body: ControlBody::Interest(interest) } if links.contains(&link) => {
+            Some(interest)
+        }
         _ => None,
     };
     out.drain().filter_map(of).collect()

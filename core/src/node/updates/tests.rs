@@ -10,7 +10,8 @@ fn update(index: u64, bytes: usize) -> Update {
 
 fn sent(out: &mut Outbox) -> Vec<u64> {
     let index = |output| match output {
-        Output::Control { body: ControlBody::Update(update), .. } => Some(update.index),
+        Output::Control { body: ControlBody::Update(update), .. }
+        | Output::ControlToAll { body: ControlBody::Update(update), .. } => Some(update.index),
         _ => None,
     };
     out.drain().filter_map(index).collect()
