@@ -36,6 +36,10 @@ pub struct Carrying {
     /// Other regions' aggregators that are told nothing before this one is ready: it would be taken
     /// for a way, and would take everything for unwanted.
     held_back: Option<Vec<LinkSlot>>,
+    /// Other regions' aggregators that have not declared yet.
+    unheard: BTreeSet<LinkSlot>,
+    /// Whether edges were told that they have heard of every region, and may take agents.
+    is_settled: bool,
     waiting: Vec<Waiting>,
 }
 
@@ -49,6 +53,8 @@ impl Carrying {
             edges: Vec::new(),
             undeclared: BTreeSet::new(),
             held_back: Some(Vec::new()),
+            unheard: BTreeSet::new(),
+            is_settled: false,
             waiting: Vec::new(),
         }
     }
@@ -70,6 +76,22 @@ impl Carrying {
         }
     }
 
+    /// Whether every other region's aggregator that is linked has declared.
+    pub fn has_heard_regions(&self) -> bool {
+        self.unheard.is_empty()
+    }
+
+    /// Whether edges may take agents.
+    pub fn is_settled(&self) -> bool {
+        self.is_settled
+    }
+
+    /// Edges have been told what every region wants, as far as that is known.
+    pub fn settle(&mut self, out: &mut Outbox) {
+        self.is_settled = true;
+        out.send_to_all(&self.edges, all_said());
+    }
+
     /// An edge of this region is linked.
     pub fn add_edge(&mut self, link: LinkSlot, out: &mut Outbox) {
         self.edges.push(link);
@@ -77,15 +99,14 @@ impl Carrying {
         for offer in self.others.values_mut() {
             offer.add_peer(link, out);
         }
-        if self.others.is_empty() {
-            // The edge waits for a first word before it takes agents.
-            let nothing = Interest { region: 0, version: 0, whole: true, ..Interest::default() };
-            out.send(link, ControlBody::Interest(nothing));
+        if self.is_settled {
+            out.send(link, all_said());
         }
     }
 
     /// An aggregator of another region is linked.
     pub fn add_aggregator(&mut self, link: LinkSlot, out: &mut Outbox) {
+        self.unheard.insert(link);
         match &mut self.held_back {
             Some(held_back) => held_back.push(link),
             None => self.own.add_peer(link, out),
@@ -119,6 +140,7 @@ impl Carrying {
         self.others.values_mut().for_each(|offer| offer.remove_peer(link));
         self.edges.retain(|edge| *edge != link);
         self.undeclared.remove(&link);
+        self.unheard.remove(&link);
         self.held_back.iter_mut().for_each(|held_back| held_back.retain(|held| *held != link));
         self.waiting.retain(|waiting| waiting.link != link);
     }
@@ -159,6 +181,7 @@ impl Carrying {
             self.others.iter_mut().map(|(region, offer)| (*region, offer.flush(out))).collect();
         for waiting in self.waiting.iter_mut().filter(|waiting| waiting.behind.is_none()) {
             self.undeclared.remove(&waiting.link);
+            self.unheard.remove(&waiting.link);
             waiting.behind = match waiting.region {
                 RegionId(0) => Some(own),
                 region => Some(others.get(&region).copied().unwrap_or(0)),
@@ -169,10 +192,10 @@ impl Carrying {
     /// Confirms what is in force behind us.
     pub fn send_confirmations(&mut self, out: &mut Outbox) {
         let (own, others) = (&self.own, &self.others);
-        let is_holding = self.held_back.as_ref().is_some_and(|held_back| !held_back.is_empty());
+        let is_holding = !self.is_ready();
         self.waiting.retain(|waiting| {
             let in_force = match waiting.region {
-                // Who is held back does not know, and will be told soon.
+                // Who is held back does not know, nor who is not linked yet; both will be told soon.
                 RegionId(0) if is_holding => return true,
                 RegionId(0) => own.in_force(),
                 region => others.get(&region).map_or(u64::MAX, Offer::in_force),
@@ -186,4 +209,9 @@ impl Carrying {
             !is_done
         });
     }
+}
+
+/// An edge waits for this before it takes agents: an aggregator wants nothing for itself.
+fn all_said() -> ControlBody {
+    ControlBody::Interest(Interest { region: 0, version: 0, whole: true, ..Interest::default() })
 }

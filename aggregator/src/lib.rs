@@ -105,6 +105,7 @@ impl Aggregator {
                 Fact::Down(id, link) => self.peer_down(now, id, link, out),
                 Fact::Lost(id) => self.peer_lost(now, id, out),
                 Fact::Returned(id) => self.routes.peer_returned(id),
+                Fact::Met(id) => self.routes.peer_met(id),
             }
         }
     }
@@ -386,17 +387,24 @@ impl Aggregator {
         }
     }
 
-    /// Becomes ready once it knows what its region wants, or has waited for long enough.
+    /// Becomes ready for other regions once it knows what its own wants, and settled once it knows what
+    /// the others want, or has waited for long enough.
     fn get_ready(&mut self, now: Now, out: &mut Outbox) {
-        if self.carrying.is_ready() {
+        if self.carrying.is_settled() {
             return;
         }
         let started = *self.started.get_or_insert(now.mono);
         let age = now.mono.since(started);
-        let has_all = age >= LISTEN && self.carrying.has_heard() && !self.neighbours.awaits_links();
-        if has_all || age >= READY_AFTER {
+        let is_late = age >= READY_AFTER;
+        let has_listened = age >= LISTEN && !self.neighbours.awaits_links();
+        if !self.carrying.is_ready() && (is_late || has_listened && self.carrying.has_heard()) {
+            self.routes.speak();
+            self.carrying.set_ready(out);
+        }
+        let is_whole = self.carrying.is_ready() && has_listened && self.carrying.has_heard_regions();
+        if is_late || is_whole {
             self.ready_check = None;
-            return self.carrying.set_ready(out);
+            return self.carrying.settle(out);
         }
         self.ready_check = Some(started + if age < LISTEN { LISTEN } else { READY_AFTER });
     }

@@ -71,7 +71,7 @@ impl Coordinator {
                     self.routes.peer_lost(now, id);
                 }
                 // Nothing is owed to anyone here.
-                Fact::Returned(_) => {}
+                Fact::Returned(_) | Fact::Met(_) => {}
             }
         }
     }

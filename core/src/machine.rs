@@ -257,6 +257,9 @@ pub enum Destination {
     Local,
 }
 
+/// Outputs for which an outbox keeps its memory.
+const OUTPUTS_KEPT: usize = 64;
+
 /// Collects a step's outputs, in order.
 #[derive(Debug, Default)]
 pub struct Outbox {
@@ -301,6 +304,11 @@ impl Outbox {
     /// Takes everything out.
     pub fn drain(&mut self) -> std::vec::Drain<'_, Output> {
         self.outputs.drain(..)
+    }
+
+    /// Gives memory back that only a rare step needed.
+    pub fn give_back(&mut self) {
+        self.outputs.shrink_to(OUTPUTS_KEPT);
     }
 
     /// What is inside.

@@ -13,7 +13,7 @@ mod reporting;
 mod requests;
 mod upward;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hosting::Hosting;
 use locating::Locating;
@@ -24,7 +24,7 @@ use starling_core::id::{RegionId, ShortId};
 use starling_core::identity::{Context, Roles, SecretKey, Signature};
 use starling_core::interest::exchange::Offer;
 use starling_core::limits;
-use starling_core::machine::{Input, LinkSlot, Machine, Outbox, Output};
+use starling_core::machine::{ConnectionSlot, Input, LinkSlot, Machine, Outbox, Output};
 use starling_core::membership::{Fact, Identity, Neighbours};
 use starling_core::node::missed::Missed;
 use starling_core::node::replication::Replication;
@@ -35,6 +35,8 @@ use starling_core::wire::message::{self, ControlBody, Located, Update, UpdateApp
 use std::time::Duration;
 use upward::Upward;
 
+/// How long an edge listens at least for who is in its region, before it takes agents.
+const LISTEN: Duration = Duration::from_millis(500);
 /// How long an edge waits for its peers' interest before it takes agents all the same.
 const READY_AFTER: Duration = Duration::from_secs(3);
 /// More new subscriptions than this within [`RUSH_WINDOW`] are a rush. What thousands of arriving
@@ -50,8 +52,10 @@ const ASK_UPDATES_AFTER: Duration = Duration::from_secs(1);
 /// What waits until the region knows a subscription.
 #[derive(Debug)]
 struct Confirming {
-    connection: starling_core::machine::ConnectionSlot,
+    connection: ConnectionSlot,
     request: u64,
+    /// How many subscriptions.
+    count: usize,
     version: Option<u64>,
 }
 
@@ -96,12 +100,15 @@ pub struct Edge {
     is_ready: bool,
     is_widened: bool,
     started: Time,
+    first_linked: Option<Time>,
     applied: u64,
     ask_updates_at: Option<Time>,
     rush: Rush,
     /// Whether interest changed since it was last declared.
     is_undeclared: bool,
     missed: Missed,
+    /// Connections that are to hear of a gap.
+    gaps: BTreeSet<ConnectionSlot>,
     replication: Replication,
     is_stopping: bool,
     measured: Box<Snapshot>,
@@ -129,11 +136,13 @@ impl Edge {
             is_ready: !has_seeds,
             is_widened: false,
             started: now.mono,
+            first_linked: None,
             applied: 0,
             ask_updates_at: None,
             rush: Rush::default(),
             is_undeclared: false,
             missed: Missed::default(),
+            gaps: BTreeSet::new(),
             replication,
             is_stopping: false,
             measured: Box::default(),
@@ -155,11 +164,13 @@ impl Edge {
                     self.routes.peer_lost(now, id);
                 }
                 Fact::Returned(id) => self.routes.peer_returned(id),
+                Fact::Met(id) => self.routes.peer_met(id),
             }
         }
     }
 
     fn peer_up(&mut self, now: Now, id: ShortId, link: LinkSlot, out: &mut Outbox) {
+        self.first_linked.get_or_insert(now.mono);
         self.routes.peer_up(now, id);
         let Some(known) = self.neighbours.get(id) else { return };
         let roles = known.roles();
@@ -220,6 +231,8 @@ impl Edge {
             ControlBody::Versions(told) => self.replication.on_versions(now, link, &told, out),
             ControlBody::Missed(missed) if is_ours && missed.region == 0 => {
                 self.missed.add(now, RegionId(0));
+                // Whatever is confirmed later misses nothing of it.
+                self.gaps.extend(self.confirmed_subscribers());
             }
             ControlBody::Leaving(_)
             | ControlBody::Missed(_)
@@ -285,10 +298,10 @@ impl Edge {
 
     fn is_ready(&mut self, now: Now) -> bool {
         if !self.is_ready {
-            let is_linked = self.neighbours.linked().next().is_some();
+            let has_listened = self.first_linked.is_some_and(|since| now.mono.since(since) >= LISTEN);
             let has_heard = self.undeclared.values().all(|until| *until <= now.mono);
             let is_late = now.mono.since(self.started) >= READY_AFTER;
-            self.is_ready = is_linked && has_heard && (is_late || !self.neighbours.awaits_links());
+            self.is_ready = has_listened && has_heard && (is_late || !self.neighbours.awaits_links());
         }
         self.is_ready
     }
@@ -335,14 +348,17 @@ impl Edge {
                 self.declare(out);
             }
             for (link, region, version) in self.confirmations.drain(..) {
-                self.undeclared.remove(&link);
+                if region == 0 {
+                    // An aggregator says this last, after what other regions want.
+                    self.undeclared.remove(&link);
+                }
                 let confirmed = starling_core::wire::message::InterestConfirmed { region, version };
                 out.send(link, ControlBody::InterestConfirmed(confirmed));
             }
             self.tell_missed(out);
         }
         if !self.missed.take(now).is_empty() {
-            self.tell_subscribers(out);
+            self.tell_gaps(out);
         }
         self.answer_confirmed(out);
         if self.ask_updates_at.is_some_and(|at| at <= now.mono) {

@@ -43,6 +43,7 @@ impl Edge {
             match self.hosting.attach(connection, candidate, &mut self.summary) {
                 Ok(departed) => {
                     attached.accepted += 1;
+                    self.routes.speak();
                     if let Some(departed) = departed {
                         self.close(now, departed, "the agent attached again", out);
                     }
@@ -90,6 +91,7 @@ impl Edge {
             self.withdraw(now, connection, number, &pattern);
         }
         self.reporting.disconnected(connection);
+        self.gaps.remove(&connection);
         self.confirming.retain(|waiting| waiting.connection != connection);
     }
 
@@ -136,8 +138,8 @@ impl Edge {
             // Nothing is wanted, so nothing is to be waited for.
             Ask::Subscribe(subscribe) if subscribe.subscriptions.is_empty() => Say::Done(Empty {}),
             Ask::Subscribe(subscribe) => match self.on_subscribe(now, connection, subscribe) {
-                Ok(()) => {
-                    self.confirming.push(Confirming { connection, request: id, version: None });
+                Ok(count) => {
+                    self.confirming.push(Confirming { connection, request: id, count, version: None });
                     return;
                 }
                 Err(say) => say,
@@ -186,7 +188,7 @@ impl Edge {
     }
 
     #[allow(clippy::result_large_err, reason = "the error is the reply itself, and rare")]
-    fn on_subscribe(&mut self, now: Now, slot: ConnectionSlot, subscribe: Subscribe) -> Result<(), Say> {
+    fn on_subscribe(&mut self, now: Now, slot: ConnectionSlot, subscribe: Subscribe) -> Result<usize, Say> {
         let open = self.hosting.subscriptions(slot);
         if open + subscribe.subscriptions.len() > limits::SUBSCRIPTIONS_PER_CONNECTION_MAX {
             return Err(RefusedCode::Limit.because("too many subscriptions on this connection"));
@@ -219,7 +221,7 @@ impl Edge {
             self.hosting.subscribe(slot, number, agent, pattern);
         }
         self.interest_changed(now);
-        Ok(())
+        Ok(subscribe.subscriptions.len())
     }
 
     fn on_set_key(
@@ -251,10 +253,22 @@ impl Edge {
         });
     }
 
-    /// Tells everyone who subscribes to something here that events may be missing.
-    pub(crate) fn tell_subscribers(&self, out: &mut Outbox) {
+    /// Connections with a subscription that is in force everywhere.
+    pub(crate) fn confirmed_subscribers(&self) -> Vec<ConnectionSlot> {
+        let mut waiting: BTreeMap<ConnectionSlot, usize> = BTreeMap::new();
+        for confirming in &self.confirming {
+            *waiting.entry(confirming.connection).or_default() += confirming.count;
+        }
+        let is_confirmed = |slot: &ConnectionSlot| {
+            self.hosting.subscriptions(*slot) > waiting.get(slot).copied().unwrap_or_default()
+        };
+        self.hosting.subscribers().filter(is_confirmed).collect()
+    }
+
+    /// Tells whom it concerns that events may be missing.
+    pub(crate) fn tell_gaps(&mut self, out: &mut Outbox) {
         let text = "a part of the mesh was out of reach; what was published there meanwhile is missing";
-        for connection in self.hosting.subscribers() {
+        for connection in std::mem::take(&mut self.gaps) {
             out.reply(connection, 0, Say::Gap(Gap { text: text.to_owned() }));
         }
     }

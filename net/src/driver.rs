@@ -73,6 +73,7 @@ impl Driver {
                 self.handle(Input::Wake);
             }
             self.executor.flush();
+            self.outbox.give_back();
         }
     }
 

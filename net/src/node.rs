@@ -39,7 +39,7 @@ use crate::trust::{NodeCredentials, Trust, TrustError, install_crypto, next_inca
 use crate::{agents, endpoint, link};
 
 /// Events that wait for a listener; one that is slower misses the oldest.
-const EVENTS_MAX: usize = 1024;
+const EVENTS_MAX: usize = 256;
 /// How long a machine may take to say good-bye.
 const GOOD_BYE: Duration = Duration::from_secs(3);
 /// How long what is queued may take to arrive when a node stops, and its connections to close.

@@ -55,6 +55,8 @@ pub struct Known {
     pub is_lost: bool,
     /// The incarnation that was lost, until a link comes up.
     pub(super) lost_as: Option<u64>,
+    /// The incarnation that was linked last.
+    pub(super) met: Option<u64>,
     pub(super) away_since: Option<Time>,
     pub(super) heard: Time,
     /// When its link, which is not wanted, may be closed.

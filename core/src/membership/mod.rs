@@ -57,6 +57,8 @@ pub enum Fact {
     Lost(ShortId),
     /// Its link is up, and it is the very incarnation that had been lost.
     Returned(ShortId),
+    /// Its link is up, the first with this incarnation.
+    Met(ShortId),
 }
 
 #[derive(Debug)]
@@ -172,6 +174,7 @@ impl Neighbours {
         known.link = Some(link);
         known.is_lost = false;
         let has_returned = known.lost_as.take() == Some(incarnation);
+        let is_met = known.met.replace(incarnation) != Some(incarnation);
         known.away_since = None;
         known.heard = now.mono;
         known.close_at = close_at;
@@ -192,6 +195,8 @@ impl Neighbours {
         facts.push(Fact::Up(id, link));
         if has_returned {
             facts.push(Fact::Returned(id));
+        } else if is_met {
+            facts.push(Fact::Met(id));
         }
         facts
     }
@@ -284,6 +289,7 @@ impl Neighbours {
             link: None,
             is_lost: false,
             lost_as: None,
+            met: None,
             away_since: None,
             heard: now.mono,
             close_at: None,
@@ -318,7 +324,7 @@ impl Neighbours {
         self.me.admission.roles == Roles::EDGE
     }
 
-    /// Whether some link within the region is wanted and neither there nor was tried yet.
+    /// Whether some link is wanted and neither there nor was tried yet.
     pub fn awaits_links(&self) -> bool {
         let is_new = |known: &Known| {
             known.link.is_none()
@@ -326,9 +332,7 @@ impl Neighbours {
                 && known.away_since.is_none()
                 && known.dialling.attempts == 0
         };
-        let mine = &self.me.admission.region;
-        let mut region = self.known.values().filter(|known| known.admission.region == *mine);
-        region.any(|known| is_new(known) && known.dial_at().is_some())
+        self.known.values().any(|known| is_new(known) && known.dial_at().is_some())
     }
 
     /// Dials, passes news on, loses and forgets whom it is time for.
@@ -406,6 +410,7 @@ impl Neighbours {
             link: None,
             is_lost: false,
             lost_as: None,
+            met: None,
             away_since: None,
             heard: Time::ZERO,
             close_at: None,

@@ -172,7 +172,7 @@ fn only_wanted_links_are_dialled_whatever_fails() {
 fn a_peer_is_lost_once_after_silence_or_three_seconds() {
     let (mut node, mut out) = (me(Roles::EDGE, &[]), Outbox::new());
     let up = node.link_up(at(0), LinkSlot(1), peer(2, Roles::EDGE, "east"), &mut out);
-    assert_eq!(up, vec![Fact::Up(id(2), LinkSlot(1))]);
+    assert_eq!(up, vec![Fact::Up(id(2), LinkSlot(1)), Fact::Met(id(2))]);
     // A link far older than a peer is remembered, and a machine woken right then.
     let late = 3 * 60 * 60 * 1000;
     let down = node.link_down(at(late), LinkSlot(1), false, &mut out);
@@ -188,7 +188,11 @@ fn a_peer_is_lost_once_after_silence_or_three_seconds() {
     assert_eq!(node.link_down(at(late + 9002), LinkSlot(2), true, &mut out), vec![], "unknown by now");
     let restarted = Peer { incarnation: 2, ..peer(2, Roles::EDGE, "east") };
     let up = node.link_up(at(late + 9003), LinkSlot(3), restarted, &mut out);
-    assert_eq!(up, vec![Fact::Up(id(2), LinkSlot(3))], "another incarnation has nothing to miss");
+    assert_eq!(
+        up,
+        vec![Fact::Up(id(2), LinkSlot(3)), Fact::Met(id(2))],
+        "another incarnation has nothing to miss"
+    );
 }
 
 #[test]
@@ -200,7 +204,7 @@ fn a_second_link_to_a_peer_takes_the_place_of_the_first() {
     node.check();
     // A slot that stands for two peers at once would be a fault of the driver's; the first goes.
     let facts = node.link_up(at(2), LinkSlot(2), peer(3, Roles::EDGE, "east"), &mut out);
-    assert_eq!(facts, vec![Fact::Down(id(2), LinkSlot(2)), Fact::Up(id(3), LinkSlot(2))]);
+    assert_eq!(facts, vec![Fact::Down(id(2), LinkSlot(2)), Fact::Up(id(3), LinkSlot(2)), Fact::Met(id(3))]);
     node.check();
     assert_eq!(node.linked().count(), 1);
 }

@@ -34,10 +34,15 @@ pub struct Routes {
     opened: BTreeSet<RegionId>,
     resend: BTreeSet<Destination>,
     forget: BTreeSet<Destination>,
-    /// Peers that were lost, have returned, and have yet to say what they want.
+    /// Peers that may have missed something and have yet to say what they want: they were lost and
+    /// are back, or were met late.
     returned: BTreeSet<ShortId>,
     /// Regions to which no way was left.
     cut_off: BTreeSet<RegionId>,
+    /// Whether something may have been sent already that whoever is met now has missed.
+    has_spoken: bool,
+    /// Regions that were met.
+    met: BTreeSet<RegionId>,
     /// What of the two is in force again with the next view: (0 or the region, who declared it).
     missed: BTreeSet<(RegionId, ShortId)>,
     last: View,
@@ -60,6 +65,8 @@ impl Routes {
             forget: BTreeSet::new(),
             returned: BTreeSet::new(),
             cut_off: BTreeSet::new(),
+            has_spoken: false,
+            met: BTreeSet::new(),
             missed: BTreeSet::new(),
             last: View::empty(seed),
             due: None,
@@ -110,7 +117,7 @@ impl Routes {
         self.forget.remove(&to);
         let is_back = match region {
             RegionId(0) => !interest.more && self.returned.remove(&peer),
-            region => !interest.more && self.cut_off.remove(&region),
+            region => !interest.more && self.has_missed(region),
         };
         if is_back {
             self.missed.insert((region, peer));
@@ -200,6 +207,24 @@ impl Routes {
         self.resend.insert(Destination::Node(peer));
         self.resend_by(peer);
         self.touch(now);
+    }
+
+    /// Whether a region that declares what it wants may have missed something before.
+    fn has_missed(&mut self, region: RegionId) -> bool {
+        let is_new = self.met.insert(region);
+        self.cut_off.remove(&region) || is_new && self.has_spoken
+    }
+
+    /// From now on something may be sent, which whoever is met later has missed.
+    pub fn speak(&mut self) {
+        self.has_spoken = true;
+    }
+
+    /// A peer is linked for the first time. It may have had subscribers before.
+    pub fn peer_met(&mut self, peer: ShortId) {
+        if self.has_spoken {
+            self.returned.insert(peer);
+        }
     }
 
     /// A peer that was lost is back as it was: what came for it meanwhile was not kept.

@@ -92,6 +92,8 @@ fn an_edge_with_seeds_takes_nobody_before_it_knows_what_is_wanted() {
     assert!(!is_taken(&mut edge, 1), "its peer has not declared");
     edge.control(1, ControlBody::Interest(Interest { whole: true, ..Interest::default() }));
     edge.pass(10);
+    assert!(!is_taken(&mut edge, 1), "there may be others of whom it has not heard yet");
+    edge.pass(500);
     assert!(is_taken(&mut edge, 1));
     // A peer that never declares holds it up for three seconds and not longer.
     let mut edge = bench(&["node-2:1"]);

@@ -100,3 +100,75 @@ fn a_gap_is_told_once_the_interest_is_in_force() {
     let to = starling_core::machine::Destination::Node(mesh.world.nodes[two].id());
     assert!(mesh.world.nodes[one].wanting("logs.app").contains(&to));
 }
+
+/// Nodes that find one another late have confirmed and published without the other.
+#[test]
+fn who_is_met_late_may_have_missed_something() {
+    let mut mesh = Mesh::start(|region| if region == "global" { "" } else { "coordinator" });
+    let [edge, other, aggregator] = [mesh.edges[0][0], mesh.edges[0][1], mesh.aggregators[0][1]];
+    mesh.world.cut(edge, other);
+    mesh.world.cut(edge, aggregator);
+    mesh.world.run(Duration::from_secs(8));
+    mesh.all_edges().into_iter().for_each(|edge| subscribe(&mut mesh, edge));
+    assert_eq!(gaps(&mesh), vec![]);
+    mesh.world.heal(edge, aggregator);
+    mesh.world.run(Duration::from_secs(20));
+    assert_eq!(gaps(&mesh), vec![(edge, 1)], "from the other region by this aggregator");
+    mesh.world.heal(edge, other);
+    mesh.world.run(Duration::from_secs(20));
+    assert_eq!(gaps(&mesh), vec![(edge, 2), (other, 1)]);
+}
+
+#[test]
+fn regions_that_meet_late_may_have_missed_something() {
+    let mut mesh = Mesh::start(|region| if region == "global" { "" } else { "coordinator" });
+    let [east, west] = mesh.aggregators.clone();
+    let pairs = || east.iter().flat_map(|one| west.iter().map(|two| (*one, *two)));
+    pairs().for_each(|(one, two)| mesh.world.cut(one, two));
+    mesh.world.run(Duration::from_secs(8));
+    mesh.all_edges().into_iter().for_each(|edge| subscribe(&mut mesh, edge));
+    pairs().for_each(|(one, two)| mesh.world.heal(one, two));
+    mesh.world.run(Duration::from_secs(20));
+    let told: Vec<usize> = gaps(&mesh).into_iter().map(|(edge, _)| edge).collect();
+    assert_eq!(told, mesh.all_edges());
+}
+
+#[test]
+fn a_newcomer_brings_no_gap_and_has_none() {
+    let mut mesh = with_subscribers();
+    let edge = mesh.world.add(plan(Roles::EDGE, "east", "east-edge-9", "coordinator"));
+    mesh.edges[0].push(edge);
+    mesh.world.add(plan(Roles::AGGREGATOR, "east", "east-aggregator-9", "coordinator"));
+    mesh.world.run(Duration::from_secs(10));
+    subscribe(&mut mesh, edge);
+    mesh.world.run(Duration::from_secs(10));
+    assert_eq!(gaps(&mesh), vec![]);
+}
+
+/// The first subscriptions of a mesh that starts come while nodes still meet.
+#[test]
+fn a_mesh_that_starts_has_no_gaps() {
+    let mut mesh = Mesh::start(|region| if region == "global" { "" } else { "coordinator" });
+    let until = mesh.world.now().mono + Duration::from_secs(10);
+    let mut waiting = mesh.all_edges();
+    while !waiting.is_empty() {
+        assert!(mesh.world.now().mono < until, "{waiting:?} take no agents");
+        mesh.world.run(Duration::from_millis(5));
+        waiting.retain(|edge| {
+            let request = mesh.world.now().mono.as_millis();
+            let agent = starling_sim::Agent::new(*edge as u64 * 100);
+            mesh.world.attach(*edge, 1, request, *edge as u32 * 100, &[agent]);
+            let reply = mesh.world.nodes[*edge].reply(1, request);
+            let is_attached = matches!(reply, Some(Say::Attached(_)));
+            if is_attached {
+                let (number, agent, pattern) = (1, *edge as u32 * 100, "logs.>".to_string());
+                let subscriptions = vec![Subscription { number, agent, pattern }];
+                mesh.world.ask(*edge, 1, 1, Ask::Subscribe(Subscribe { subscriptions }));
+            }
+            !is_attached
+        });
+    }
+    mesh.world.run(Duration::from_secs(10));
+    assert!(mesh.all_edges().into_iter().all(|edge| mesh.is_done(edge, 1)));
+    assert_eq!(gaps(&mesh), vec![]);
+}
