@@ -62,6 +62,7 @@ impl Driver {
                 }
                 _ = measured.tick() => {
                     batch.push(Input::Measured(Box::new(hub.plane.counters.snapshot())));
+                    self.outbox.give_back();
                 }
                 () = &mut stopping => return,
             }
@@ -73,7 +74,6 @@ impl Driver {
                 self.handle(Input::Wake);
             }
             self.executor.flush();
-            self.outbox.give_back();
         }
     }
 
