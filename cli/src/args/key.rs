@@ -8,10 +8,12 @@ const EXAMPLE: &str = "\
 Examples:
   starling key put deploy.color blue
   starling key get deploy.color
-  starling key add visits 3 -o json
+  starling key add visits 3
+  starling key get visits -o json
 
 A key is the same at every edge: the last writer of bytes wins, counters add up, and the highest or
-lowest number stays. A key keeps the type of its first value. It lives in the memory of the mesh.";
+lowest number stays. A key keeps the type of its first value until that is deleted, and only a text can
+be. Keys live in the memory of the mesh.";
 
 /// Arguments of `starling key`.
 #[derive(Args, Clone, Debug)]

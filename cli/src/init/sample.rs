@@ -33,6 +33,7 @@ data = \"data\"
 
 [listen]{ports}
 quic = \"{quic}\"
+# Kept for this node; nothing listens there in this version.
 http = \"{http}\"
 
 [mesh]

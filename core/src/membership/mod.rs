@@ -211,13 +211,14 @@ impl Neighbours {
         let known = self.known.get_mut(&id).expect("it was found above");
         known.link = None;
         known.close_at = None;
-        known.away_since = Some(now.mono);
+        // Nothing is to be had from a peer that merely led in, so that it cannot be lost either.
+        known.away_since = is_wanted.then_some(now.mono);
         known.heard = now.mono;
         known.dialling = Dialling { next: is_wanted.then_some(again), ..Dialling::default() };
         self.is_changed = true;
         out.event(Event::PeerDown { name: known.admission.name.to_string(), timed_out });
         let mut facts = vec![Fact::Down(id, link)];
-        if timed_out {
+        if timed_out && is_wanted {
             facts.extend(self.lose(id, out));
         }
         facts

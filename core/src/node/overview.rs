@@ -1,14 +1,15 @@
 //! Figures for people: what aggregators and coordinators answer to an overview.
 
 use crate::hot::counters::{Snapshot, Stage};
+use crate::identity::Roles;
 use crate::membership::Neighbours;
 use crate::summary::{Counter, DistributionId, Figure, Global, Tally};
 use crate::time::Now;
-use crate::wire::request::{self, Overview, RegionView};
+use crate::wire::request::{self, Member, Overview, RegionView};
 
 /// The mesh as `global` and `neighbours` show it.
 pub fn overview(now: Now, global: &Global, neighbours: &Neighbours, update_index: u64) -> Overview {
-    let members = neighbours.members();
+    let members = members(global, neighbours);
     let name_of = |region| {
         let known = neighbours.iter().find(|(_, known)| known.region() == region);
         known.map(|(_, known)| known.admission.region.to_string())
@@ -17,9 +18,9 @@ pub fn overview(now: Now, global: &Global, neighbours: &Neighbours, update_index
     let regions = global.figure().regions.into_iter().map(|(region, chosen)| {
         let own = (me.region_id() == region).then(|| me.region.to_string());
         let name = own.or_else(|| name_of(region)).unwrap_or_else(|| region.to_string());
-        let aggregators = neighbours.linked().filter(|(_, _, known)| {
-            known.region() == region && known.roles().has(crate::identity::Roles::AGGREGATOR)
-        });
+        let aggregators = neighbours
+            .linked()
+            .filter(|(_, _, known)| known.region() == region && known.roles().has(Roles::AGGREGATOR));
         let mut view = region_view(name, &chosen.figure);
         view.aggregators = u32::try_from(aggregators.count()).unwrap_or(u32::MAX);
         view.age_ms = now.wall.since(chosen.as_of).as_millis().try_into().unwrap_or(u64::MAX);
@@ -34,6 +35,21 @@ pub fn overview(now: Now, global: &Global, neighbours: &Neighbours, update_index
         update_index,
         ..Overview::default()
     }
+}
+
+/// Everyone known. Edges of which this node hears by their regions' figures alone are up as long as they
+/// are in them.
+fn members(global: &Global, neighbours: &Neighbours) -> Vec<Member> {
+    let mut members = neighbours.members();
+    // The first is this node itself.
+    for (member, (id, known)) in members.iter_mut().skip(1).zip(neighbours.iter()) {
+        let Some(shown) = global.region(known.region()) else { continue };
+        if member.status == "known" && known.roles().has(Roles::EDGE) {
+            let is_counted = shown.figure.cut.edges.contains_key(&id);
+            member.status = if is_counted { "up" } else { "down" }.to_string();
+        }
+    }
+    members
 }
 
 /// The hot path's numbers: counters by name, and histogram counts as `stage.NAME.BUCKET`.

@@ -122,3 +122,22 @@ fn nobody_declares_for_others() {
         assert_eq!(mesh.world.nodes[to].wanting("stolen.goods"), vec![], "{what}");
     }
 }
+
+/// Links that merely led somebody in are closed; who was at their other end is not down for that.
+#[test]
+fn nobody_is_down_in_a_whole_mesh_and_the_dead_are() {
+    let mut mesh = Mesh::settled();
+    mesh.world.run(Duration::from_secs(20));
+    let statuses = |mesh: &mut Mesh, node: usize| {
+        let overview = mesh.world.overview(node);
+        let of = |status: &str| overview.members.iter().filter(|member| member.status == status).count();
+        (of("up"), of("down"), of("known"))
+    };
+    let (coordinator, edge) = (mesh.coordinator, mesh.edges[0][0]);
+    assert_eq!(statuses(&mut mesh, coordinator), (11, 0, 0));
+    assert_eq!(statuses(&mut mesh, edge).1, 0, "an edge knows of the other region what it hears");
+    mesh.world.kill(mesh.edges[1][0]);
+    mesh.world.kill(mesh.aggregators[1][0]);
+    mesh.world.run(Duration::from_secs(10));
+    assert_eq!(statuses(&mut mesh, coordinator), (9, 2, 0));
+}

@@ -161,7 +161,8 @@ impl Writer {
         let pending = self.pending.get(&key);
         let merged = pending.cloned().or_else(|| replica.get(&key));
         if merged.is_some_and(|value| !fits(&value, change)) {
-            return refuse(RefusedCode::Invalid, "the key has a value of another type".to_owned());
+            let text = "the key has a value of another type (text, counter, maximum or minimum)";
+            return refuse(RefusedCode::Invalid, text.to_owned());
         }
         let own = pending.or_else(|| replica.keyspace(self.me.id)?.get(&key));
         let value = match changed(own, self.me.id, self.clock.tick(now), change) {
@@ -284,7 +285,8 @@ fn fits(value: &Value, change: &KeyChange) -> bool {
 fn changed(own: Option<&Value>, me: ShortId, time: HlcTime, change: &KeyChange) -> Result<Value, String> {
     Ok(match change {
         KeyChange::Put(bytes) => {
-            Value::Register(Register::new(time, me, bytes.clone()).map_err(|fault| fault.to_string())?)
+            let register = Register::new(time, me, bytes.clone());
+            Value::Register(register.map_err(|fault| format!("a value is too long: {fault}"))?)
         }
         KeyChange::Delete(_) => Value::Register(Register::tombstone(time, me)),
         KeyChange::Add(amount) => {
