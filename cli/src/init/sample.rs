@@ -33,7 +33,6 @@ data = \"data\"
 
 [listen]{ports}
 quic = \"{quic}\"
-# Kept for this node; nothing listens there in this version.
 http = \"{http}\"
 
 [mesh]
