@@ -1,9 +1,7 @@
 //! Which edge of the region hosts which agent. The highest session wins.
 
-use std::hash::Hasher;
-
 use hashbrown::HashTable;
-use starling_core::hash::{Folded, grow_by_little};
+use starling_core::hash::{grow_by_little, hash_id};
 use starling_core::id::{AgentId, ShortId};
 use starling_core::wire::message;
 
@@ -112,7 +110,7 @@ struct Home {
 
 impl Homes {
     fn get(&self, agent: AgentId) -> Option<(u16, u64)> {
-        let place = self.places.find(hash(agent), |place| self.list[*place as usize].agent == agent)?;
+        let place = self.places.find(hash_id(&agent.0), |place| self.list[*place as usize].agent == agent)?;
         let Home { session, edge, .. } = self.list[*place as usize];
         Some((u16::from_le_bytes(edge), u64::from_le_bytes(session)))
     }
@@ -120,26 +118,27 @@ impl Homes {
     fn set(&mut self, agent: AgentId, edge: u16, session: u64) {
         let home = Home { agent, session: session.to_le_bytes(), edge: edge.to_le_bytes() };
         let list = &mut self.list;
-        if let Some(place) = self.places.find(hash(agent), |place| list[*place as usize].agent == agent) {
+        if let Some(place) = self.places.find(hash_id(&agent.0), |place| list[*place as usize].agent == agent)
+        {
             list[*place as usize] = home;
             return;
         }
         grow_by_little(list);
         list.push(home);
         let place = u32::try_from(list.len() - 1).expect("a region has fewer agents than 2^32");
-        self.places.insert_unique(hash(agent), place, |place| hash(list[*place as usize].agent));
+        self.places.insert_unique(hash_id(&agent.0), place, |place| hash_id(&list[*place as usize].agent.0));
     }
 
     fn remove(&mut self, agent: AgentId) {
         let list = &mut self.list;
         let is_it = |place: &u32| list[*place as usize].agent == agent;
-        let Ok(found) = self.places.find_entry(hash(agent), is_it) else { return };
+        let Ok(found) = self.places.find_entry(hash_id(&agent.0), is_it) else { return };
         let (place, _) = found.remove();
         // The last one takes the place that is free.
         let last = u32::try_from(list.len() - 1).expect("a region has fewer agents than 2^32");
         list.swap_remove(place as usize);
         if let Some(moved) = list.get(place as usize)
-            && let Some(entry) = self.places.find_mut(hash(moved.agent), |entry| *entry == last)
+            && let Some(entry) = self.places.find_mut(hash_id(&moved.agent.0), |entry| *entry == last)
         {
             *entry = place;
         }
@@ -150,12 +149,6 @@ impl Homes {
         let gone: Vec<AgentId> = gone.map(|home| home.agent).collect();
         gone.into_iter().for_each(|agent| self.remove(agent));
     }
-}
-
-fn hash(agent: AgentId) -> u64 {
-    let mut hasher = Folded::default();
-    hasher.write(&agent.0);
-    hasher.finish()
 }
 
 fn unpack(bytes: &[u8]) -> impl Iterator<Item = (AgentId, u64)> + '_ {

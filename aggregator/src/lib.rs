@@ -60,7 +60,7 @@ pub struct Aggregator {
     peers_due: Option<Time>,
     peers_next: Time,
     updates: Updates,
-    missed: Missed,
+    missed: Missed<RegionId>,
     replication: Replication,
     measured: Box<Snapshot>,
     started: Option<Time>,
@@ -235,11 +235,11 @@ impl Aggregator {
             }
             ControlBody::Compare(compare) => self.replication.on_compare(now, link, &compare, out),
             ControlBody::Versions(told) => self.replication.on_versions(now, link, &told, out),
-            ControlBody::Missed(missed) if is_edge && missed.region != 0 => {
-                self.missed.add(now, RegionId(missed.region));
+            ControlBody::Missed(missed) if is_edge && self.routes.has_way(RegionId(missed.region)) => {
+                self.missed.extend(now, [RegionId(missed.region)]);
             }
             ControlBody::Missed(missed) if is_aggregator && missed.region == self.region().0 => {
-                self.missed.add(now, RegionId(0));
+                self.missed.extend(now, [RegionId(0)]);
             }
             ControlBody::Leaving(_)
             | ControlBody::Missed(_)

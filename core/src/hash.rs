@@ -65,6 +65,13 @@ impl BuildHasher for Keyed {
     }
 }
 
+/// The hash of an id, for tables that hold places instead of ids.
+pub fn hash_id(id: &[u8]) -> u64 {
+    let mut hasher = Folded::default();
+    hasher.write(id);
+    hasher.finish()
+}
+
 /// The weight of `candidate` for `key`: who has the highest is chosen (rendezvous hashing), so that a
 /// lost candidate moves only the keys it had.
 pub fn rendezvous(key: u64, candidate: u64) -> u64 {

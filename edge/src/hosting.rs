@@ -1,11 +1,10 @@
 //! The agents of an edge and the connections that carry them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::Hasher;
 
 use bytes::Bytes;
 use hashbrown::HashTable;
-use starling_core::hash::{Folded, grow_by_little};
+use starling_core::hash::{grow_by_little, hash_id};
 use starling_core::id::AgentId;
 use starling_core::interest::Pattern;
 use starling_core::limits;
@@ -102,7 +101,7 @@ impl Hosting {
     }
 
     fn slot_of(&self, id: AgentId) -> Option<u32> {
-        self.by_id.find(hash(id), |slot| is_at(&self.slots, *slot, id)).copied()
+        self.by_id.find(hash_id(&id.0), |slot| is_at(&self.slots, *slot, id)).copied()
     }
 
     /// The session of an agent named by 16 bytes.
@@ -216,8 +215,8 @@ impl Hosting {
             }
         };
         let slots = &self.slots;
-        let rehash = |slot: &u32| slots[*slot as usize].as_ref().map_or(0, |agent| hash(agent.id));
-        self.by_id.insert_unique(hash(id), slot, rehash);
+        let rehash = |slot: &u32| slots[*slot as usize].as_ref().map_or(0, |agent| hash_id(&agent.id.0));
+        self.by_id.insert_unique(hash_id(&id.0), slot, rehash);
         self.connections.entry(connection).or_default().agents.insert(index, slot);
         Ok(departed)
     }
@@ -238,7 +237,7 @@ impl Hosting {
     /// Lets an agent go.
     pub fn detach(&mut self, id: AgentId, summary: &mut Summary) -> Option<Departed> {
         let slots = &self.slots;
-        let found = self.by_id.find_entry(hash(id), |slot| is_at(slots, *slot, id)).ok()?;
+        let found = self.by_id.find_entry(hash_id(&id.0), |slot| is_at(slots, *slot, id)).ok()?;
         let (slot, _) = found.remove();
         let agent = self.slots[slot as usize].take()?;
         self.free.push(slot);
@@ -325,13 +324,6 @@ impl Hosting {
             assert_eq!(orphan, None, "a subscription without its agent");
         }
     }
-}
-
-/// Ids are hashes of keys already, but agents choose their keys.
-fn hash(id: AgentId) -> u64 {
-    let mut hasher = Folded::default();
-    hasher.write(&id.0);
-    hasher.finish()
 }
 
 fn is_at(slots: &[Option<Agent>], slot: u32, id: AgentId) -> bool {

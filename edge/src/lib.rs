@@ -13,7 +13,7 @@ mod reporting;
 mod requests;
 mod upward;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use hosting::Hosting;
 use locating::Locating;
@@ -106,9 +106,7 @@ pub struct Edge {
     rush: Rush,
     /// Whether interest changed since it was last declared.
     is_undeclared: bool,
-    missed: Missed,
-    /// Connections that are to hear of a gap.
-    gaps: BTreeSet<ConnectionSlot>,
+    missed: Missed<ConnectionSlot>,
     replication: Replication,
     is_stopping: bool,
     measured: Box<Snapshot>,
@@ -142,7 +140,6 @@ impl Edge {
             rush: Rush::default(),
             is_undeclared: false,
             missed: Missed::default(),
-            gaps: BTreeSet::new(),
             replication,
             is_stopping: false,
             measured: Box::default(),
@@ -230,9 +227,8 @@ impl Edge {
             ControlBody::Compare(compare) => self.replication.on_compare(now, link, &compare, out),
             ControlBody::Versions(told) => self.replication.on_versions(now, link, &told, out),
             ControlBody::Missed(missed) if is_ours && missed.region == 0 => {
-                self.missed.add(now, RegionId(0));
                 // Whatever is confirmed later misses nothing of it.
-                self.gaps.extend(self.confirmed_subscribers());
+                self.missed.extend(now, self.confirmed_subscribers());
             }
             ControlBody::Leaving(_)
             | ControlBody::Missed(_)
@@ -357,9 +353,7 @@ impl Edge {
             }
             self.tell_missed(out);
         }
-        if !self.missed.take(now).is_empty() {
-            self.tell_gaps(out);
-        }
+        self.tell_gaps(now, out);
         self.answer_confirmed(out);
         if self.ask_updates_at.is_some_and(|at| at <= now.mono) {
             self.ask_updates_at = None;

@@ -91,7 +91,7 @@ impl Edge {
             self.withdraw(now, connection, number, &pattern);
         }
         self.reporting.disconnected(connection);
-        self.gaps.remove(&connection);
+        self.missed.remove(&connection);
         self.confirming.retain(|waiting| waiting.connection != connection);
     }
 
@@ -266,9 +266,9 @@ impl Edge {
     }
 
     /// Tells whom it concerns that events may be missing.
-    pub(crate) fn tell_gaps(&mut self, out: &mut Outbox) {
+    pub(crate) fn tell_gaps(&mut self, now: Now, out: &mut Outbox) {
         let text = "a part of the mesh was out of reach; what was published there meanwhile is missing";
-        for connection in std::mem::take(&mut self.gaps) {
+        for connection in self.missed.take(now) {
             out.reply(connection, 0, Say::Gap(Gap { text: text.to_owned() }));
         }
     }

@@ -9,36 +9,44 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::id::RegionId;
 #[cfg(doc)]
 use crate::limits;
 use crate::time::{Now, Time};
 
 /// For how long news are collected.
 const COLLECT: Duration = Duration::from_millis(100);
-/// Regions that are remembered at the most.
-const REGIONS_MAX: usize = 1024;
-
-/// Regions whose subscribers have missed something, 0 for who keeps this.
-#[derive(Debug, Default)]
-pub struct Missed {
-    regions: BTreeSet<RegionId>,
+/// Who may have missed something and is to be told: agents' connections at an edge, regions at an
+/// aggregator.
+#[derive(Debug)]
+pub struct Missed<T> {
+    receivers: BTreeSet<T>,
     due: Option<Time>,
 }
 
-impl Missed {
-    /// Subscribers of `region` may have missed something.
-    pub fn add(&mut self, now: Now, region: RegionId) {
-        if self.regions.len() < REGIONS_MAX {
-            self.regions.insert(region);
+impl<T> Default for Missed<T> {
+    fn default() -> Missed<T> {
+        Missed { receivers: BTreeSet::new(), due: None }
+    }
+}
+
+impl<T: Ord> Missed<T> {
+    /// These may have missed something. The caller names only receivers that exist, so they are bounded.
+    pub fn extend(&mut self, now: Now, receivers: impl IntoIterator<Item = T>) {
+        self.receivers.extend(receivers);
+        if !self.receivers.is_empty() {
             self.due.get_or_insert(now.mono + COLLECT);
         }
     }
 
+    /// A receiver is gone.
+    pub fn remove(&mut self, receiver: &T) {
+        self.receivers.remove(receiver);
+    }
+
     /// Whom it is time to tell.
-    pub fn take(&mut self, now: Now) -> BTreeSet<RegionId> {
+    pub fn take(&mut self, now: Now) -> BTreeSet<T> {
         match self.due.take_if(|due| *due <= now.mono) {
-            Some(_) => std::mem::take(&mut self.regions),
+            Some(_) => std::mem::take(&mut self.receivers),
             None => BTreeSet::new(),
         }
     }

@@ -39,7 +39,7 @@ use crate::wire::message::{Compare, ControlBody, Versions};
 use crate::wire::request::{KeyChange, RefusedCode, Say};
 
 use kept::Kept;
-use writer::Writer;
+use writer::{Write, Writer};
 
 /// How often a node compares with a peer while something changes.
 const COMPARE_INTERVAL: Duration = Duration::from_millis(500);
@@ -119,11 +119,6 @@ impl Replication {
         self.replica.get(key.as_bytes())
     }
 
-    /// How far each origin has come here.
-    pub fn versions(&self) -> &VersionVector {
-        self.replica.versions()
-    }
-
     /// Writes a key for who asked by (connection, request); the answer comes with the next bundle.
     ///
     /// # Errors
@@ -136,7 +131,10 @@ impl Replication {
         change: &KeyChange,
     ) -> Result<(), Box<Say>> {
         match &mut self.writer {
-            Some(writer) => writer.write(now, &self.replica, from, key, change),
+            Some(writer) => {
+                let write = Write { from, key: key.to_owned(), change: change.clone() };
+                writer.write(now, &self.replica, write)
+            }
             None => Err(Box::new(RefusedCode::NotHere.because("this node hosts no agents; ask an edge"))),
         }
     }

@@ -34,11 +34,15 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// back. Forgotten with the next checkpoint.
 const TOMBSTONE_KEPT: Duration = Duration::from_secs(10 * 60);
 
+/// What an agent's client asks for.
 #[derive(Debug)]
-struct Held {
-    from: (ConnectionSlot, u64),
-    key: String,
-    change: KeyChange,
+pub struct Write {
+    /// Whom to answer: connection and request.
+    pub from: (ConnectionSlot, u64),
+    /// The key.
+    pub key: String,
+    /// What happens to it.
+    pub change: KeyChange,
 }
 
 /// Writes this node's keyspace.
@@ -52,7 +56,7 @@ pub struct Writer {
     waiting: Vec<(ConnectionSlot, u64)>,
     next: Time,
     /// Writes that came before this node knows what it wrote before it restarted.
-    held: VecDeque<Held>,
+    held: VecDeque<Write>,
     look_at: Time,
     first_linked: Option<Time>,
     /// Whether some peer has said what it knows.
@@ -109,15 +113,8 @@ impl Writer {
     }
 
     /// Takes a change; the answer to (connection, request) comes with the bundle that has it.
-    pub fn write(
-        &mut self,
-        now: Now,
-        replica: &Replica,
-        from: (ConnectionSlot, u64),
-        key: &str,
-        change: &KeyChange,
-    ) -> Result<(), Box<Say>> {
-        if key.is_empty() || key.len() > KEY_BYTES_MAX {
+    pub fn write(&mut self, now: Now, replica: &Replica, write: Write) -> Result<(), Box<Say>> {
+        if write.key.is_empty() || write.key.len() > KEY_BYTES_MAX {
             return refuse(RefusedCode::Invalid, format!("a key has 1 to {KEY_BYTES_MAX} bytes"));
         }
         if self.waiting.len() + self.held.len() >= WAITING_MAX {
@@ -127,10 +124,10 @@ impl Writer {
             );
         }
         if !self.held.is_empty() || !self.is_recovered(now, replica) {
-            self.held.push_back(Held { from, key: key.to_owned(), change: change.clone() });
+            self.held.push_back(write);
             return Ok(());
         }
-        self.change(now, replica, from, key, change)
+        self.change(now, replica, write)
     }
 
     /// Makes the writes that were held, once it may.
@@ -142,30 +139,25 @@ impl Writer {
             self.look_at = now.mono + LOOK_AGAIN;
             return;
         }
-        for Held { from, key, change } in std::mem::take(&mut self.held) {
-            if let Err(say) = self.change(now, replica, from, &key, &change) {
-                out.reply(from.0, from.1, *say);
+        for write in std::mem::take(&mut self.held) {
+            let (connection, request) = write.from;
+            if let Err(say) = self.change(now, replica, write) {
+                out.reply(connection, request, *say);
             }
         }
     }
 
-    fn change(
-        &mut self,
-        now: Now,
-        replica: &Replica,
-        from: (ConnectionSlot, u64),
-        key: &str,
-        change: &KeyChange,
-    ) -> Result<(), Box<Say>> {
-        let key = Bytes::copy_from_slice(key.as_bytes());
+    fn change(&mut self, now: Now, replica: &Replica, write: Write) -> Result<(), Box<Say>> {
+        let Write { from, key, change } = write;
+        let key = Bytes::from(key);
         let pending = self.pending.get(&key);
         let merged = pending.cloned().or_else(|| replica.get(&key));
-        if merged.is_some_and(|value| !fits(&value, change)) {
+        if merged.is_some_and(|value| !fits(&value, &change)) {
             let text = "the key has a value of another type (text, counter, maximum or minimum)";
             return refuse(RefusedCode::Invalid, text.to_owned());
         }
         let own = pending.or_else(|| replica.keyspace(self.me.id)?.get(&key));
-        let value = match changed(own, self.me.id, self.clock.tick(now), change) {
+        let value = match changed(own, self.me.id, self.clock.tick(now), &change) {
             Ok(value) => value,
             Err(text) => return refuse(RefusedCode::Invalid, text),
         };
