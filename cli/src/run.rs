@@ -165,11 +165,11 @@ fn machine(
         authority,
     };
     if roles.has(Roles::COORDINATOR) {
-        Box::new(Coordinator::new(me, key, seeds, start.seed))
+        Box::new(Coordinator::new(me, key.signer(), seeds, start.seed))
     } else if roles.has(Roles::AGGREGATOR) {
         Box::new(Aggregator::new(me, seeds, start.seed))
     } else {
-        Box::new(Edge::new(me, &key, seeds, start.seed, start.now))
+        Box::new(Edge::new(me, key.signer(), seeds, start.seed, start.now))
     }
 }
 

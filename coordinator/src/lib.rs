@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 use starling_core::event::Event;
 use starling_core::id::{RegionId, ShortId};
-use starling_core::identity::{Context, Roles, SecretKey};
+use starling_core::identity::{Context, Roles, Signer};
 use starling_core::limits;
 use starling_core::machine::{ConnectionSlot, Input, LinkSlot, Machine, Outbox, Output};
 use starling_core::membership::{Fact, Identity, Neighbours};
@@ -33,7 +33,7 @@ pub struct Coordinator {
     neighbours: Neighbours,
     routes: Routes,
     global: Global,
-    key: SecretKey,
+    key: Signer,
     updates: Updates,
     /// Requests in the order of their proposals.
     proposed: VecDeque<(ConnectionSlot, u64, Bytes)>,
@@ -43,7 +43,7 @@ pub struct Coordinator {
 
 impl Coordinator {
     /// A coordinator that dials `seeds` and signs updates with `key`, its identity key.
-    pub fn new(me: Identity, key: SecretKey, seeds: Vec<String>, seed: u64) -> Coordinator {
+    pub fn new(me: Identity, key: Signer, seeds: Vec<String>, seed: u64) -> Coordinator {
         Coordinator {
             neighbours: Neighbours::new(me, seeds, seed),
             routes: Routes::new(seed),

@@ -21,11 +21,11 @@ use reporting::Reporting;
 use starling_core::event::Event;
 use starling_core::hot::counters::Snapshot;
 use starling_core::id::{RegionId, ShortId};
-use starling_core::identity::{Context, Roles, SecretKey, Signature};
+use starling_core::identity::{Context, Roles, Signature, Signer};
 use starling_core::interest::exchange::Offer;
 use starling_core::limits;
 use starling_core::machine::{ConnectionSlot, Input, LinkSlot, Machine, Outbox, Output};
-use starling_core::membership::{Fact, Identity, Neighbours};
+use starling_core::membership::{Fact, Identity, Known, Neighbours};
 use starling_core::node::missed::Missed;
 use starling_core::node::replication::Replication;
 use starling_core::node::routes::Routes;
@@ -115,9 +115,9 @@ pub struct Edge {
 impl Edge {
     /// An edge that dials `seeds` and signs its agents' keys with `key`, its identity key; `seed` makes
     /// its choices repeatable.
-    pub fn new(me: Identity, key: &SecretKey, seeds: Vec<String>, seed: u64, now: Now) -> Edge {
+    pub fn new(me: Identity, key: Signer, seeds: Vec<String>, seed: u64, now: Now) -> Edge {
         let incarnation = me.incarnation;
-        let replication = Replication::of_writer(me.me(), key.signer(), seed);
+        let replication = Replication::of_writer(me.me(), key, seed);
         let has_seeds = !seeds.is_empty();
         Edge {
             neighbours: Neighbours::new(me, seeds, seed),
@@ -254,8 +254,8 @@ impl Edge {
             return;
         }
         let signer = ShortId(update.signer);
-        let key = self.neighbours.get(signer).filter(|known| known.roles().has(Roles::COORDINATOR));
-        let key = key.and_then(|known| starling_core::identity::VerifyKey::new(&known.admission.key));
+        let known = self.neighbours.get(signer).filter(|known| known.roles().has(Roles::COORDINATOR));
+        let key = known.map(Known::key);
         let signature = <[u8; 64]>::try_from(update.signature.as_ref()).ok().map(Signature);
         let message = update_message(&update);
         let is_valid = match (key, signature) {

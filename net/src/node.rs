@@ -186,7 +186,7 @@ fn make_hub(
     });
     let outlets = Arc::new(Outlets::new(clock));
     let door = Box::new(Door(Arc::clone(&outlets)));
-    let plane = Plane::new(me, &credentials.identity, settings.spreads, entropy()?, door);
+    let plane = Plane::new(me, credentials.identity.signer(), settings.spreads, entropy()?, door);
     Ok(Hub {
         clock,
         node,

@@ -1,19 +1,25 @@
-//! A simulated node: how its machine is made, and what it put out.
+//! A simulated node: how its machine and its hot path are made, and what they put out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
+use bytes::Bytes;
 use starling_aggregator::Aggregator;
 use starling_coordinator::Coordinator;
 use starling_core::event::Event;
+use starling_core::hot::Plane;
 use starling_core::hot::own::Publication;
 use starling_core::hot::view::View;
 use starling_core::id::{MeshId, RegionId, ShortId};
-use starling_core::identity::{Admission, Roles, SecretKey, Signature, VerifyKey};
+use starling_core::identity::{Admission, Roles, SecretKey, Signature, Signer, VerifyKey};
 use starling_core::machine::{ConnectionSlot, Destination, LinkSlot, Machine, Peer};
 use starling_core::membership::Identity;
-use starling_core::time::Now;
+use starling_core::time::{Now, Time};
 use starling_core::wire::request::Say;
 use starling_edge::Edge;
+
+use crate::outlet::Effects;
+use crate::world::Transit;
 
 /// What to start: one role, as the machines have one each.
 #[derive(Clone, Debug)]
@@ -28,10 +34,37 @@ pub struct Plan {
     pub seeds: Vec<String>,
 }
 
+/// How nodes sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signatures {
+    /// As in a real mesh.
+    Ed25519,
+    /// By a keyed hash of the same size, a hundred times faster.
+    Keyed,
+}
+
+impl Signatures {
+    /// The key of `seed`.
+    pub fn signer(self, seed: &[u8; 32]) -> Signer {
+        match self {
+            Signatures::Ed25519 => SecretKey::from_seed(*seed).signer(),
+            Signatures::Keyed => Signer::simulated(seed),
+        }
+    }
+
+    /// What verifies for `signer`.
+    pub fn verify_key(self, signer: &Signer) -> VerifyKey {
+        match self {
+            Signatures::Ed25519 => VerifyKey::new(&signer.public()).expect("a key made from a seed is good"),
+            Signatures::Keyed => VerifyKey::simulated(&signer.public()),
+        }
+    }
+}
+
 /// A system update as one connection got it: its index and the agents told.
 pub type Told = (u64, ConnectionSlot, Vec<u32>);
 
-/// Everything that a node's machine put out and that does not travel to other nodes, in order.
+/// Everything that a node put out and that does not travel to other nodes, in order.
 #[derive(Debug, Default)]
 pub struct Record {
     /// Replies and notices.
@@ -50,34 +83,46 @@ pub struct Record {
     pub admitted: Vec<Publication>,
     /// Publications whose receiver was not found.
     pub undeliverable: Vec<Publication>,
+    /// What the hot path told clients: whole frames.
+    pub frames: Vec<(ConnectionSlot, Bytes)>,
 }
 
 /// A node, running or not.
 pub struct Node {
     /// What it is.
     pub plan: Plan,
-    /// Its identity key.
-    pub key: SecretKey,
-    /// Its incarnation, 1 at first.
+    /// Its incarnation, 1 at first; all that it keeps when it restarts.
     pub incarnation: u64,
     /// What it put out in this incarnation.
     pub record: Record,
+    /// How far its wall clock is ahead, in nanoseconds.
+    pub skew: i64,
     pub(crate) machine: Option<Box<dyn Machine>>,
+    pub(crate) plane: Option<Arc<Plane>>,
+    pub(crate) effects: Effects,
     /// Links with the index of the node at the other end.
     pub(crate) links: BTreeMap<LinkSlot, usize>,
+    /// The same the other way round.
+    pub(crate) peers: BTreeMap<usize, LinkSlot>,
+    /// What came while it did not run on; `None` while it does.
+    pub(crate) backlog: Option<VecDeque<Transit>>,
+    /// When it is to be woken next.
+    pub(crate) wake_at: Option<Time>,
+    pub(crate) steps: u64,
     admission: Admission,
     authority: VerifyKey,
+    signatures: Signatures,
+    seed: [u8; 32],
 }
 
 impl Node {
-    pub(crate) fn new(plan: Plan, index: usize, authority: &SecretKey) -> Node {
+    pub(crate) fn new(plan: Plan, index: usize, signatures: Signatures, authority: &Signer) -> Node {
         let mut seed = [7; 32];
         seed[..8].copy_from_slice(&(index as u64 + 1).to_le_bytes());
-        let key = SecretKey::from_seed(seed);
         let label = |text: &str| text.parse().expect("plans name regions and nodes in lower case");
         let admission = Admission {
             mesh: MeshId(0),
-            key: key.public(),
+            key: signatures.signer(&seed).public(),
             roles: plan.roles,
             region: label(&plan.region),
             name: label(&plan.name),
@@ -85,10 +130,24 @@ impl Node {
             not_after_seconds: u64::MAX,
             signature: Signature([0; 64]),
         };
-        let admission = admission.signed_by(authority);
-        let authority = VerifyKey::new(&authority.public()).expect("a key made from a seed is good");
-        let (record, links) = (Record::default(), BTreeMap::new());
-        Node { plan, key, incarnation: 0, record, machine: None, links, admission, authority }
+        Node {
+            admission: admission.signed_with(authority),
+            authority: signatures.verify_key(authority),
+            plan,
+            incarnation: 0,
+            record: Record::default(),
+            skew: 0,
+            machine: None,
+            plane: None,
+            effects: Effects::default(),
+            links: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            backlog: None,
+            wake_at: None,
+            steps: 0,
+            signatures,
+            seed,
+        }
     }
 
     /// Its short id.
@@ -101,14 +160,37 @@ impl Node {
         self.admission.region_id()
     }
 
-    /// Whether it runs.
+    /// Its identity key.
+    pub fn signer(&self) -> Signer {
+        self.signatures.signer(&self.seed)
+    }
+
+    /// Whether it runs; a paused node does too.
     pub fn is_running(&self) -> bool {
         self.machine.is_some()
+    }
+
+    /// Whether it is paused.
+    pub fn is_paused(&self) -> bool {
+        self.backlog.is_some()
+    }
+
+    /// Whether it works off what comes.
+    pub fn is_active(&self) -> bool {
+        self.is_running() && !self.is_paused()
     }
 
     /// The nodes at the other ends of its links.
     pub fn linked(&self) -> Vec<usize> {
         self.links.values().copied().collect()
+    }
+
+    /// Its hot path.
+    ///
+    /// # Panics
+    /// It does not run.
+    pub fn plane(&self) -> &Plane {
+        self.plane.as_ref().expect("a running node has a hot path")
     }
 
     /// Its newest view.
@@ -139,7 +221,7 @@ impl Node {
     pub(crate) fn start(&mut self, now: Now) {
         self.incarnation += 1;
         self.record = Record::default();
-        let me = Identity {
+        let identity = Identity {
             mesh: "sim".into(),
             admission: self.admission.clone(),
             incarnation: self.incarnation,
@@ -149,11 +231,25 @@ impl Node {
             authority: self.authority,
         };
         let (seeds, seed) = (self.plan.seeds.clone(), self.id().0 ^ self.incarnation);
+        self.effects = Effects::default();
+        let spreads = self.plan.roles.has(Roles::AGGREGATOR);
+        let outlet = Box::new(self.effects.clone());
+        self.plane = Some(Arc::new(Plane::new(identity.me(), self.signer(), spreads, seed, outlet)));
         self.machine = Some(match self.plan.roles {
-            Roles::EDGE => Box::new(Edge::new(me, &self.key, seeds, seed, now)),
-            Roles::AGGREGATOR => Box::new(Aggregator::new(me, seeds, seed)),
-            _ => Box::new(Coordinator::new(me, self.key.clone(), seeds, seed)),
+            Roles::EDGE => Box::new(Edge::new(identity, self.signer(), seeds, seed, now)),
+            Roles::AGGREGATOR => Box::new(Aggregator::new(identity, seeds, seed)),
+            _ => Box::new(Coordinator::new(identity, self.signer(), seeds, seed)),
         });
+    }
+
+    /// Forgets everything but its incarnation; returns its links.
+    pub(crate) fn end(&mut self) -> Vec<LinkSlot> {
+        self.machine = None;
+        self.plane = None;
+        self.backlog = None;
+        self.wake_at = None;
+        self.peers.clear();
+        std::mem::take(&mut self.links).into_keys().collect()
     }
 
     /// What its peers learn when a link comes up.

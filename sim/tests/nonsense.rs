@@ -81,9 +81,9 @@ fn machine(role: usize, now: Now) -> Box<dyn Machine> {
     };
     let seeds = vec![address(4), address(role), "nowhere".to_string()];
     match role {
-        0 => Box::new(Edge::new(me, &CAST.keys[role], seeds, 3, now)),
+        0 => Box::new(Edge::new(me, CAST.keys[role].signer(), seeds, 3, now)),
         1 => Box::new(Aggregator::new(me, seeds, 3)),
-        _ => Box::new(Coordinator::new(me, CAST.keys[role].clone(), seeds, 3)),
+        _ => Box::new(Coordinator::new(me, CAST.keys[role].signer(), seeds, 3)),
     }
 }
 

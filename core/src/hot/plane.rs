@@ -17,7 +17,7 @@ use super::view::{Me, Origin, View};
 use super::{Outlet, Pressure};
 use crate::hash::Folded;
 use crate::id::{AgentId, RegionId, ShortId};
-use crate::identity::{SecretKey, Signer};
+use crate::identity::Signer;
 use crate::machine::{ConnectionSlot, Destination, LinkSlot};
 use crate::time::Now;
 use crate::wire::bundle::{Bundle, Class};
@@ -90,7 +90,7 @@ impl std::fmt::Debug for Plane {
 
 impl Plane {
     /// The hot path of node `me`, which signs with `key`; `secret` keys its hashes.
-    pub fn new(me: Me, key: &SecretKey, spreads: bool, secret: u64, outlet: Box<dyn Outlet>) -> Plane {
+    pub fn new(me: Me, key: Signer, spreads: bool, secret: u64, outlet: Box<dyn Outlet>) -> Plane {
         Plane {
             me,
             spreads,
@@ -98,7 +98,7 @@ impl Plane {
             seal_at: AtomicU64::new(u64::MAX),
             seal_interval: AtomicU64::new(crate::limits::SEAL_INTERVAL.as_nanos() as u64),
             own_congested: AtomicBool::new(false),
-            key: key.signer(),
+            key,
             flows: Flows::default(),
             secret,
             view: ArcSwap::from_pointee(View::empty(secret)),

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use bytes::{BufMut, BytesMut};
 
-use super::keys::{Context, PublicKey, SecretKey, Signature, VerifyKey};
+use super::keys::{Context, PublicKey, SecretKey, Signature, Signer, VerifyKey};
 use crate::id::{MeshId, NodeId, RegionId};
 use crate::time::Time;
 use crate::wire::codec::{DecodeError, Reader, Wire, put_short, take_short};
@@ -171,7 +171,12 @@ pub struct Admission {
 
 impl Admission {
     /// The same admission for the mesh of `authority` and signed by it.
-    pub fn signed_by(mut self, authority: &SecretKey) -> Admission {
+    pub fn signed_by(self, authority: &SecretKey) -> Admission {
+        self.signed_with(&authority.signer())
+    }
+
+    /// The same by an authority that signs often.
+    pub fn signed_with(mut self, authority: &Signer) -> Admission {
         self.mesh = MeshId::of_authority(&authority.public().0);
         self.signature = authority.sign(Context::Admission, &self.signed_bytes());
         self

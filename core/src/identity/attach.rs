@@ -104,7 +104,7 @@ impl AttachTerms {
         let mut signatures = Vec::with_capacity(claims.len());
         for (claim, key) in claims.iter().zip(keys) {
             let Some(key) = key else { continue };
-            points.push(key.point());
+            points.push(key.point().expect("made by `VerifyKey::new`"));
             messages.push(self.signed_bytes(&claim.key, claim.session, claim.expires_ms));
             signatures.push(ed25519_dalek::Signature::from_bytes(&claim.signature.0));
         }

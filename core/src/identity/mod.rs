@@ -8,6 +8,7 @@
 pub mod admission;
 pub mod attach;
 pub mod keys;
+mod simulated;
 
 pub use admission::{Admission, AdmissionError, BadLabel, BadRoles, Label, Roles};
 pub use attach::{AttachClaim, AttachTerms};

@@ -17,7 +17,7 @@ use crate::event::Event;
 use crate::hash::HashMap;
 use crate::hot::view::Origin;
 use crate::id::{NodeId, ShortId};
-use crate::identity::{Admission, Roles, VerifyKey};
+use crate::identity::{Admission, Roles};
 use crate::limits;
 use crate::machine::{LinkSlot, Outbox, Output, Peer};
 use crate::rng::Rng;
@@ -255,7 +255,7 @@ impl Neighbours {
                 // A node may come back with another admission, such as one that lasts longer.
                 if known.admission != admission && admission.verify(&self.me.authority, now.wall).is_ok() {
                     let moved = known.region() != admission.region_id();
-                    if let Some(key) = VerifyKey::new(&admission.key).filter(|_| moved) {
+                    if let Some(key) = self.me.authority.same_kind(&admission.key).filter(|_| moved) {
                         known.origin = Arc::new(Origin::new(id, admission.region_id(), key));
                     }
                     known.admission = admission;
@@ -274,7 +274,7 @@ impl Neighbours {
             out.event(Event::Refused { peer: id, reason: "its admission is not valid in this mesh" });
             return;
         }
-        let Some(key) = VerifyKey::new(&admission.key) else { return };
+        let Some(key) = self.me.authority.same_kind(&admission.key) else { return };
         if self.known.len() >= PEERS_MAX {
             return;
         }

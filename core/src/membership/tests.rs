@@ -3,7 +3,7 @@ use super::*;
 use bytes::Bytes;
 
 use crate::id::MeshId;
-use crate::identity::{SecretKey, Signature};
+use crate::identity::{SecretKey, Signature, VerifyKey};
 use crate::wire::message::ControlBody;
 
 fn key(seed: u8) -> SecretKey {

@@ -303,7 +303,8 @@ impl Replication {
     /// restarted.
     fn origin(&self, origin: ShortId, neighbours: &Neighbours) -> Option<(VerifyKey, RegionId)> {
         if origin == self.me {
-            return VerifyKey::new(&neighbours.me().admission.key).map(|key| (key, self.region));
+            let me = neighbours.me();
+            return me.authority.same_kind(&me.admission.key).map(|key| (key, self.region));
         }
         let known = neighbours.get(origin)?;
         Some((*known.key(), known.region()))

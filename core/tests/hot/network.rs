@@ -98,7 +98,7 @@ impl Network {
         let id = NodeId::of_key(&key.public().0).short();
         let me = Me { mesh: MESH, id, region: RegionId(region), incarnation };
         let effects = Recorder::default();
-        let plane = Arc::new(Plane::new(me, &key, is_aggregator, 99, Box::new(effects.clone())));
+        let plane = Arc::new(Plane::new(me, key.signer(), is_aggregator, 99, Box::new(effects.clone())));
         self.nodes.push(Node {
             plane,
             key,

@@ -18,7 +18,7 @@ fn comes_up(seed_of: impl Fn(&str) -> &'static str) {
         for other in nodes.iter().filter(|other| other.id() != node.id()) {
             let origin = node.view().origins.get(&other.id());
             let origin = origin.unwrap_or_else(|| panic!("{} knows {}", node.plan.name, other.plan.name));
-            assert_eq!(origin.key.public(), other.key.public());
+            assert_eq!(origin.key.public(), other.signer().public());
             assert_eq!(origin.region, other.region());
         }
         assert_eq!(node.view().links.len(), node.linked().len(), "the view has the links");

@@ -106,7 +106,7 @@ fn forged_updates_are_refused() {
         let node = &mesh.world.nodes[signer];
         let payload = Bytes::from_static(b"mine");
         let mut update = Update { index, decided_ms: 1, payload, signer: node.id().0, ..Update::default() };
-        let signature = node.key.sign(Context::Update, &update_message(&update));
+        let signature = node.signer().sign(Context::Update, &update_message(&update));
         update.signature = Bytes::copy_from_slice(&signature.0);
         update
     };

@@ -1,0 +1,232 @@
+//! Carries out what machines and hot paths put out, and hands them what arrives.
+
+use bytes::{Bytes, BytesMut};
+use starling_core::hash::hash_id;
+use starling_core::hot::plane::Host;
+use starling_core::hot::view::View;
+use starling_core::limits;
+use starling_core::machine::{Input, LinkSlot, Output};
+use starling_core::wire::bundle::{Passage, SectionSet};
+use starling_core::wire::frame::{FRAME_HEADER_BYTES, FrameDecoder, FrameType, Parcel};
+use starling_core::wire::message::ControlBody;
+
+use crate::link::{Frame, Lane, PACKET_OVERHEAD_BYTES, Sent};
+use crate::outlet::Effect;
+use crate::trace::Mark;
+use crate::world::{World, end_of};
+
+impl World {
+    pub(crate) fn carry_out(&mut self, from: usize, output: Output) {
+        self.trace_output(from, &output);
+        let now = self.now_at(from);
+        let Some(plane) = self.nodes[from].plane.clone() else { return };
+        let record = &mut self.nodes[from].record;
+        match output {
+            Output::Dial { address } => self.dial(from, address),
+            Output::HangUp { link, .. } => self.hang_up(link),
+            Output::Control { link, body } => self.send_control(&[link], body),
+            Output::ControlToAll { links, body } => self.send_control(&links, body),
+            Output::State { link, bundle } => {
+                let parcel = bundle.to_parcel(&Passage::default(), &SectionSet::present_in(&bundle));
+                self.send_frame(link, Lane::Priority, parcel);
+            }
+            Output::Reply { connection, id, say } => record.replies.push((connection, id, say)),
+            Output::Broadcast { connection, agents, index, .. } => {
+                record.broadcasts.push((index, connection, agents));
+            }
+            Output::View(view) => {
+                plane.set_view(View::clone(&view));
+                record.view = Some(view);
+            }
+            Output::Host { agent, connection, index } => plane.host(agent, Host { connection, index }),
+            Output::Unhost { agent, connection, index } => plane.unhost(agent, Host { connection, index }),
+            Output::Home { agent, home } => plane.set_home(agent, home),
+            Output::Admit(publications) => {
+                record.admitted.extend(publications.iter().cloned());
+                plane.admit(now, publications, &mut self.touched);
+            }
+            Output::Undeliverable(publications) => record.undeliverable.extend(publications),
+            Output::Resend(to) => {
+                record.resent.push(to);
+                plane.resend(now, to, &mut self.touched);
+            }
+            Output::Forget(to) => {
+                record.forgotten.push(to);
+                plane.forget(now, to, &mut self.touched);
+            }
+            Output::Event(event) => record.events.push(event),
+            Output::Propose(entry) => self.commit(entry),
+            Output::Stopped => {}
+        }
+        self.flush(from);
+    }
+
+    /// Returns what the machine is to be told.
+    pub(crate) fn carry_out_effect(&mut self, from: usize, effect: Effect) -> Option<Input> {
+        match effect {
+            Effect::Bundle { link, priority, parcel } => {
+                self.send_frame(link, if priority { Lane::Priority } else { Lane::Bulk }, parcel);
+            }
+            Effect::Control { link, parcel } => self.send_frame(link, Lane::Control, parcel),
+            Effect::Deliver { connection, parcel } | Effect::Tell { connection, parcel } => {
+                let frame = flat(parcel);
+                let content = hash_id(&frame) ^ u64::from(connection.0);
+                self.trace.note(self.now, from, Mark::Client, content);
+                self.nodes[from].record.frames.push((connection, frame));
+            }
+            Effect::State { from: link, bundle } => return Some(Input::State { link, bundle }),
+            Effect::Unresolved(publications) => return Some(Input::Unresolved(publications)),
+        }
+        None
+    }
+
+    fn send_control(&mut self, links: &[LinkSlot], body: ControlBody) {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.clear();
+        body.encode(&mut scratch);
+        let bytes = scratch.len();
+        assert!(bytes <= limits::CONTROL_BYTES_MAX, "a control frame of {bytes} bytes is refused");
+        let encoded = self.wire.then(|| Bytes::copy_from_slice(&scratch));
+        let content = hash_id(&scratch);
+        self.scratch = scratch;
+        if let Some((last, others)) = links.split_last() {
+            for link in others {
+                let frame = Frame::Control(body.clone(), encoded.clone());
+                self.send(*link, Sent { lane: Lane::Control, frame, bytes, content });
+            }
+            let frame = Frame::Control(body, encoded);
+            self.send(*last, Sent { lane: Lane::Control, frame, bytes, content });
+        }
+    }
+
+    fn send_frame(&mut self, link: LinkSlot, lane: Lane, parcel: Parcel) {
+        let whole = flat(parcel);
+        let (content, bytes) = (hash_id(&whole), whole.len() - FRAME_HEADER_BYTES);
+        let mut decoder = FrameDecoder::new();
+        decoder.push(whole);
+        let (kind, body) = decoder.next_frame().expect("it was encoded here").expect("and is whole");
+        let frame = match kind {
+            FrameType::Bundle => Frame::Bundle(body),
+            FrameType::Acknowledge => Frame::Acknowledge(body),
+            FrameType::Control => {
+                let body = ControlBody::decode(body).expect("it was encoded here");
+                Frame::Control(body.expect("both ends have the same version"), None)
+            }
+            other => unreachable!("no node sends a frame of type {other:?} to another"),
+        };
+        self.send(link, Sent { lane, frame, bytes, content });
+    }
+
+    fn send(&mut self, link: LinkSlot, sent: Sent) {
+        let (id, side) = end_of(link);
+        let Some((from, _)) = self.pairs.get(&id).filter(|pair| pair.is_up[side]).map(|pair| pair.ends[side])
+        else {
+            return;
+        };
+        self.frames += 1;
+        // Frames that leave together share packets; who counts bytes counts each packet's own once.
+        self.bytes += (sent.bytes + FRAME_HEADER_BYTES + PACKET_OVERHEAD_BYTES) as u64;
+        self.trace.note(self.now, from, Mark::Sent, sent.content ^ u64::from(link.0) << 32);
+        self.transmit(id, side, sent);
+    }
+
+    /// A frame arrives at the end of index `side`.
+    pub(crate) fn arrive(&mut self, id: u64, side: usize, sent: Sent) {
+        let Some(pair) = self.pairs.get(&id).filter(|pair| pair.is_up[side]) else { return };
+        let (at, link) = pair.ends[side];
+        self.trace.note(self.now, at, Mark::Came, sent.content ^ u64::from(link.0) << 32);
+        let now = self.now_at(at);
+        let Some(plane) = self.nodes[at].plane.clone() else { return };
+        match sent.frame {
+            Frame::Control(body, encoded) => {
+                let body = match encoded {
+                    Some(bytes) => ControlBody::decode(bytes).expect("it was encoded here"),
+                    None => Some(body),
+                };
+                let body = body.expect("both ends have the same version");
+                return self.input(at, Input::Control { link, body });
+            }
+            Frame::Bundle(body) => plane.receive(now, link, &body, &mut self.touched),
+            Frame::Acknowledge(body) => plane.acknowledge(now, link, &body, &mut self.touched),
+        }
+        self.trace.step();
+        self.flush(at);
+        self.settle(at);
+    }
+
+    pub(crate) fn trace_input(&mut self, at: usize, input: &Input) {
+        self.trace.step();
+        let content = match input {
+            // Noted by their bytes when they came.
+            Input::Control { .. } | Input::State { .. } => return,
+            Input::Wake => 0,
+            Input::LinkUp { link, .. } => 1 << 56 | u64::from(link.0),
+            Input::LinkDown { link, timed_out } => 2 << 56 | u64::from(*timed_out) << 40 | u64::from(link.0),
+            // Rare, or many in one: their text says all.
+            Input::DialFailed { .. }
+            | Input::Disconnected { .. }
+            | Input::Attach { .. }
+            | Input::Changes { .. }
+            | Input::Request { .. }
+            | Input::SystemAcknowledged { .. }
+            | Input::Unresolved(_)
+            | Input::Committed { .. }
+            | Input::Stop => text_hash(input),
+            Input::Measured(snapshot) => {
+                snapshot.counters.iter().fold(3u64 << 56, |hash, (_, count)| hash.rotate_left(5) ^ count)
+            }
+        };
+        self.trace.note(self.now, at, Mark::Input, content);
+    }
+
+    fn trace_output(&mut self, at: usize, output: &Output) {
+        let content = match output {
+            // Noted by their bytes when they are sent.
+            Output::Control { .. } | Output::ControlToAll { .. } | Output::State { .. } => return,
+            Output::View(view) => {
+                (view.origins.len() as u64) << 40
+                    ^ (view.links.len() as u64) << 20
+                    ^ view.destinations.len() as u64
+            }
+            Output::Dial { .. }
+            | Output::HangUp { .. }
+            | Output::Reply { .. }
+            | Output::Broadcast { .. }
+            | Output::Host { .. }
+            | Output::Unhost { .. }
+            | Output::Home { .. }
+            | Output::Admit(_)
+            | Output::Undeliverable(_)
+            | Output::Resend(_)
+            | Output::Forget(_)
+            | Output::Event(_)
+            | Output::Propose(_)
+            | Output::Stopped => text_hash(output),
+        };
+        self.trace.note(self.now, at, Mark::Output, content);
+    }
+}
+
+/// A hash of what a thing says of itself, without the text ever being in memory.
+fn text_hash(thing: &impl std::fmt::Debug) -> u64 {
+    struct Hashing(u64);
+    impl std::fmt::Write for Hashing {
+        fn write_str(&mut self, text: &str) -> std::fmt::Result {
+            self.0 = self.0.rotate_left(7) ^ hash_id(text.as_bytes());
+            Ok(())
+        }
+    }
+    let mut hashing = Hashing(0);
+    let written = std::fmt::Write::write_fmt(&mut hashing, format_args!("{thing:?}"));
+    written.map_or(0, |()| hashing.0)
+}
+
+fn flat(parcel: Parcel) -> Bytes {
+    if parcel.shared.is_empty() {
+        return parcel.front;
+    }
+    let mut whole = BytesMut::with_capacity(parcel.len());
+    whole.extend_from_slice(&parcel.front);
+    parcel.shared.iter().for_each(|piece| whole.extend_from_slice(piece));
+    whole.freeze()
+}

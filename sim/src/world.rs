@@ -1,0 +1,422 @@
+//! The world: nodes, what is on its way between them, and the time.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::time::Duration;
+
+use bytes::Bytes;
+use starling_core::hot::counters::Snapshot;
+use starling_core::hot::plane::Touched;
+use starling_core::identity::Signer;
+use starling_core::limits;
+use starling_core::machine::{Input, LinkSlot, Outbox, Output};
+use starling_core::rng::Rng;
+use starling_core::time::{Now, Time};
+
+use crate::link::{Conditions, Pair, Sent};
+use crate::network::{DIAL_AGAIN, DIAL_TIMEOUT};
+use crate::node::{Node, Plan, Signatures};
+use crate::outlet::Effect;
+use crate::queue::Queue;
+use crate::trace::{Mark, Trace};
+
+/// Wall-clock time at the start of every world: some day in 2026.
+const WALL_START: Time = Time(1_780_000_000_000_000_000);
+/// How often nodes are told what their hot path counted, and clean it up.
+const MEASURED: Duration = Duration::from_secs(1);
+
+/// What is on its way.
+#[derive(Debug)]
+pub(crate) enum Transit {
+    /// A handshake ends.
+    Dial { from: usize, to: usize, address: String },
+    /// The first packet of a handshake that nobody answered is sent again.
+    DialAgain { from: usize, incarnation: u64, address: String },
+    /// An input is handed to a machine if that still is the same incarnation.
+    Input { to: usize, incarnation: u64, input: Box<Input> },
+    /// A frame arrives at the end of this index.
+    Frame { pair: u64, side: usize, sent: Box<Sent> },
+    /// An end notices that its link is gone.
+    Down { pair: u64, side: usize, timed_out: bool },
+    /// The end of this index may have heard nothing for too long.
+    Silence { pair: u64, side: usize },
+    /// Everybody is told what was counted.
+    Measured,
+}
+
+/// Nodes, what is on its way between them, and the time.
+pub struct World {
+    /// All nodes, by the index that [`World::add`] gave.
+    pub nodes: Vec<Node>,
+    /// Whether control messages are read from their encoding again.
+    pub wire: bool,
+    /// Every so many inputs of a node its invariants are checked.
+    pub check_every: u64,
+    /// How often nodes are told what their hot path counted, and clean it up.
+    pub measure_every: Duration,
+    pub(crate) now: Time,
+    pub(crate) signatures: Signatures,
+    pub(crate) rng: Rng,
+    pub(crate) trace: Trace,
+    pub(crate) pairs: BTreeMap<u64, Pair>,
+    pub(crate) outbox: Outbox,
+    pub(crate) touched: Touched,
+    pub(crate) scratch: Vec<u8>,
+    pub(crate) bytes: u64,
+    pub(crate) frames: u64,
+    queue: Queue<Transit>,
+    wakes: BinaryHeap<Reverse<(Time, usize)>>,
+    pub(crate) names: BTreeMap<String, usize>,
+    authority: Signer,
+    pub(crate) conditions: Conditions,
+    /// Directions that carry nothing.
+    pub(crate) cuts: BTreeSet<(usize, usize)>,
+    effects: Vec<Effect>,
+    committed: u64,
+    pub(crate) next_pair: u64,
+    pub(crate) links_made: BTreeMap<(usize, usize), u64>,
+}
+
+impl World {
+    /// An empty world in which everything between two nodes takes `delay`, with real signatures.
+    pub fn new(delay: Duration) -> World {
+        World::with(Conditions::perfect(delay), Signatures::Ed25519, 0)
+    }
+
+    /// An empty world; all chance in it follows from `seed`.
+    pub fn with(conditions: Conditions, signatures: Signatures, seed: u64) -> World {
+        let mut queue = Queue::default();
+        queue.push(Time::ZERO + MEASURED, Transit::Measured);
+        World {
+            nodes: Vec::new(),
+            wire: true,
+            check_every: 1,
+            measure_every: MEASURED,
+            now: Time::ZERO,
+            signatures,
+            rng: Rng::new(seed),
+            trace: Trace::default(),
+            pairs: BTreeMap::new(),
+            outbox: Outbox::new(),
+            touched: Touched::default(),
+            scratch: Vec::new(),
+            bytes: 0,
+            frames: 0,
+            queue,
+            wakes: BinaryHeap::new(),
+            names: BTreeMap::new(),
+            authority: signatures.signer(&[1; 32]),
+            conditions,
+            cuts: BTreeSet::new(),
+            effects: Vec::new(),
+            committed: 0,
+            next_pair: 0,
+            links_made: BTreeMap::new(),
+        }
+    }
+
+    /// The time.
+    pub fn now(&self) -> Now {
+        Now { mono: self.now, wall: Time(WALL_START.0 + self.now.0) }
+    }
+
+    /// The time as a node's clocks show it.
+    pub fn now_at(&self, node: usize) -> Now {
+        let now = self.now();
+        Now { wall: Time(now.wall.0.saturating_add_signed(self.nodes[node].skew)), ..now }
+    }
+
+    /// How many frames were sent so far.
+    pub fn frames(&self) -> u64 {
+        self.frames
+    }
+
+    /// How many bytes were sent so far, with what packets add to them.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// How many inputs were handled so far.
+    pub fn steps(&self) -> u64 {
+        self.trace.steps()
+    }
+
+    /// A hash over everything that happened so far.
+    pub fn trace_hash(&mut self) -> [u8; 32] {
+        self.trace.hash()
+    }
+
+    /// Adds a node and starts it; returns its index.
+    pub fn add(&mut self, plan: Plan) -> usize {
+        let index = self.nodes.len();
+        self.names.insert(plan.name.clone(), index);
+        self.nodes.push(Node::new(plan, index, self.signatures, &self.authority));
+        self.start(index);
+        index
+    }
+
+    /// Starts a node that does not run, in its next incarnation.
+    pub fn start(&mut self, index: usize) {
+        let now = self.now_at(index);
+        self.nodes[index].start(now);
+        self.input(index, Input::Wake);
+    }
+
+    /// Ends a node without a word; its peers notice when it has been silent for long enough.
+    pub fn kill(&mut self, index: usize) {
+        self.trace.note(self.now, index, Mark::Fault, 0);
+        let links = self.nodes[index].end();
+        for (id, side) in links.into_iter().map(end_of) {
+            let Some(pair) = self.pairs.get_mut(&id) else { continue };
+            pair.is_up[side] = false;
+            self.hush(id, side);
+        }
+    }
+
+    /// Lets a node handle nothing until [`World::resume`], as a stopped process does.
+    pub fn pause(&mut self, index: usize) {
+        if !self.nodes[index].is_active() {
+            return;
+        }
+        self.trace.note(self.now, index, Mark::Fault, 1);
+        self.nodes[index].backlog = Some(Default::default());
+        let links: Vec<LinkSlot> = self.nodes[index].links.keys().copied().collect();
+        links.into_iter().map(end_of).for_each(|(pair, side)| self.hush(pair, side));
+    }
+
+    /// Lets a paused node go on with what came meanwhile.
+    pub fn resume(&mut self, index: usize) {
+        let Some(backlog) = self.nodes[index].backlog.take() else { return };
+        self.trace.note(self.now, index, Mark::Fault, 2);
+        let links: Vec<LinkSlot> = self.nodes[index].links.keys().copied().collect();
+        links.into_iter().map(end_of).for_each(|(pair, side)| self.speak_again(pair, side));
+        backlog.into_iter().for_each(|transit| self.happen(transit));
+        self.wake_if_due(index);
+    }
+
+    /// Hands an input to a node now, or when it goes on.
+    pub fn input(&mut self, index: usize, input: Input) {
+        let incarnation = self.nodes[index].incarnation;
+        if let Some(backlog) = self.nodes[index].backlog.as_mut() {
+            return backlog.push_back(Transit::Input { to: index, incarnation, input: Box::new(input) });
+        }
+        self.handle(index, input);
+        self.settle(index);
+    }
+
+    fn handle(&mut self, index: usize, input: Input) {
+        let now = self.now_at(index);
+        self.trace_input(index, &input);
+        let mut out = std::mem::take(&mut self.outbox);
+        let node = &mut self.nodes[index];
+        if let Some(machine) = node.machine.as_mut() {
+            machine.handle(now, input, &mut out);
+            if machine.deadline().is_some_and(|due| due <= now.mono) {
+                machine.handle(now, Input::Wake, &mut out);
+            }
+            let deadline = machine.deadline();
+            assert!(
+                deadline.is_none_or(|due| due > now.mono),
+                "{} wants to be woken at {deadline:?} after it was woken at {:?}",
+                node.plan.name,
+                now.mono
+            );
+            node.steps += 1;
+            if node.steps.is_multiple_of(self.check_every) {
+                machine.check();
+            }
+        }
+        // One vector serves all steps: carrying out never handles an input of another node.
+        let mut outputs: Vec<Output> = out.drain().collect();
+        self.outbox = out;
+        outputs.drain(..).for_each(|output| self.carry_out(index, output));
+    }
+
+    /// Works off what the hot path of a node left, until it leaves nothing.
+    pub(crate) fn settle(&mut self, index: usize) {
+        let mut effects = std::mem::take(&mut self.effects);
+        loop {
+            self.nodes[index].effects.take(&mut effects);
+            if effects.is_empty() {
+                break;
+            }
+            for effect in effects.drain(..) {
+                if let Some(input) = self.carry_out_effect(index, effect) {
+                    self.handle(index, input);
+                }
+            }
+        }
+        self.effects = effects;
+        self.schedule(index);
+    }
+
+    /// When the machine or the hot path of a node wants to be woken.
+    fn due(&self, index: usize) -> Option<Time> {
+        let node = &self.nodes[index];
+        let machine = node.machine.as_ref().and_then(|machine| machine.deadline());
+        let seal = node.plane.as_ref().map_or(u64::MAX, |plane| plane.seal_at.load(RELAXED));
+        let seal = (seal != u64::MAX).then_some(Time(seal));
+        [machine, seal].into_iter().flatten().min()
+    }
+
+    fn schedule(&mut self, index: usize) {
+        let Some(due) = self.due(index) else { return };
+        let node = &mut self.nodes[index];
+        if node.wake_at.is_none_or(|at| due < at) {
+            node.wake_at = Some(due);
+            self.wakes.push(Reverse((due, index)));
+        }
+    }
+
+    fn wake_if_due(&mut self, index: usize) {
+        self.nodes[index].wake_at = None;
+        if !self.nodes[index].is_active() {
+            return;
+        }
+        if self.due(index).is_some_and(|due| due <= self.now) {
+            self.tick(index);
+            self.handle(index, Input::Wake);
+            self.settle(index);
+        } else {
+            self.schedule(index);
+        }
+    }
+
+    /// The hot path of a node looks after what waits for its time.
+    fn tick(&mut self, index: usize) {
+        let now = self.now_at(index);
+        let Some(plane) = self.nodes[index].plane.clone() else { return };
+        plane.tick(now, &mut self.touched);
+        self.flush(index);
+    }
+
+    /// Sends what a call of the hot path left.
+    pub(crate) fn flush(&mut self, index: usize) {
+        if let Some(plane) = &self.nodes[index].plane {
+            plane.flush(&mut self.touched);
+        }
+        self.touched.congested.clear();
+    }
+
+    /// The log takes what is proposed and tells every coordinator, in one order.
+    pub(crate) fn commit(&mut self, entry: Bytes) {
+        self.committed += 1;
+        for to in 0..self.nodes.len() {
+            let is_coordinator = self.nodes[to].plan.roles.has(starling_core::identity::Roles::COORDINATOR);
+            if is_coordinator {
+                let input = Input::Committed { index: self.committed, entry: entry.clone() };
+                self.input_later(self.conditions.latency, to, input);
+            }
+        }
+    }
+
+    pub(crate) fn later(&mut self, after: Duration, transit: Transit) {
+        self.queue.push(self.now + after, transit);
+    }
+
+    pub(crate) fn at(&mut self, at: Time, transit: Transit) {
+        self.queue.push(at, transit);
+    }
+
+    pub(crate) fn input_later(&mut self, after: Duration, to: usize, input: Input) {
+        let incarnation = self.nodes[to].incarnation;
+        self.later(after, Transit::Input { to, incarnation, input: Box::new(input) });
+    }
+
+    /// Carries out the next thing that happens, if that is not later than `until`.
+    pub fn step(&mut self, until: Time) -> bool {
+        let moving = self.queue.next_at();
+        let wake = self.wakes.peek().map(|Reverse((at, _))| *at);
+        let is_wake = wake.is_some_and(|at| moving.is_none_or(|moving| at < moving));
+        let Some(at) = (if is_wake { wake } else { moving }).filter(|at| *at <= until) else {
+            self.now = self.now.max(until);
+            return false;
+        };
+        self.now = self.now.max(at);
+        if is_wake {
+            let Some(Reverse((at, index))) = self.wakes.pop() else { return true };
+            // An earlier wake may have taken this one's place.
+            if self.nodes[index].wake_at == Some(at) {
+                self.wake_if_due(index);
+            }
+        } else if let Some((_, transit)) = self.queue.pop() {
+            self.happen(transit);
+        }
+        true
+    }
+
+    fn happen(&mut self, transit: Transit) {
+        let receiver = match &transit {
+            Transit::Frame { pair, side, .. } | Transit::Down { pair, side, .. } => {
+                self.pairs.get(pair).map(|pair| pair.ends[*side].0)
+            }
+            Transit::Input { to, .. } => Some(*to),
+            Transit::Dial { .. }
+            | Transit::DialAgain { .. }
+            | Transit::Silence { .. }
+            | Transit::Measured => None,
+        };
+        if let Some(backlog) = receiver.and_then(|at| self.nodes[at].backlog.as_mut()) {
+            return backlog.push_back(transit);
+        }
+        match transit {
+            Transit::Dial { from, to, address } => self.link(from, to, address),
+            Transit::DialAgain { from, incarnation, address } => {
+                let is_same = self.nodes[from].is_running() && self.nodes[from].incarnation == incarnation;
+                if is_same && !self.shake_hands(from, &address) {
+                    self.input_later(DIAL_TIMEOUT - DIAL_AGAIN, from, Input::DialFailed { address });
+                }
+            }
+            Transit::Input { to, incarnation, input } => {
+                if self.nodes[to].is_running() && self.nodes[to].incarnation == incarnation {
+                    self.input(to, *input);
+                }
+            }
+            Transit::Frame { pair, side, sent } => self.arrive(pair, side, *sent),
+            Transit::Down { pair, side, timed_out } => self.down(pair, side, timed_out),
+            Transit::Silence { pair, side } => {
+                let since = self.pairs.get(&pair).and_then(|pair| pair.ways[1 - side].silent);
+                if since.is_some_and(|since| self.now.since(since) >= limits::LINK_TIMEOUT) {
+                    self.happen(Transit::Down { pair, side, timed_out: true });
+                }
+            }
+            Transit::Measured => self.measure(),
+        }
+    }
+
+    fn measure(&mut self) {
+        for index in (0..self.nodes.len()).filter(|index| self.nodes[*index].is_active()).collect::<Vec<_>>()
+        {
+            self.tick(index);
+            // Stages take no virtual time.
+            let counters = self.nodes[index].plane().counters.list();
+            let snapshot = Snapshot { counters, stages: Vec::new() };
+            self.input(index, Input::Measured(Box::new(snapshot)));
+        }
+        self.later(self.measure_every, Transit::Measured);
+    }
+
+    /// Lets time pass.
+    pub fn run(&mut self, time: Duration) {
+        let until = self.now + time;
+        while self.step(until) {}
+    }
+
+    /// Lets time pass until `is_done`, at the longest for `time`; how long it took, if it was.
+    pub fn run_until(&mut self, time: Duration, is_done: impl Fn(&World) -> bool) -> Option<Duration> {
+        let (start, until) = (self.now, self.now + time);
+        while !is_done(self) {
+            if !self.step(until) {
+                return is_done(self).then(|| self.now.since(start));
+            }
+        }
+        Some(self.now.since(start))
+    }
+}
+
+const RELAXED: std::sync::atomic::Ordering = std::sync::atomic::Ordering::Relaxed;
+
+/// The pair of a link and the index of this end in it.
+pub(crate) fn end_of(link: LinkSlot) -> (u64, usize) {
+    (u64::from(link.0 / 2), (link.0 % 2) as usize)
+}
