@@ -4,7 +4,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::args::{
     AgentsArgs, ClientOptions, CompletionsArgs, ConfigArgs, DevArgs, InitArgs, InspectArgs, KeyArgs,
-    LoadtestArgs, PingArgs, PublishArgs, RunArgs, SendArgs, SubscribeArgs,
+    LoadtestArgs, PingArgs, PublishArgs, RunArgs, SendArgs, SimArgs, SubscribeArgs,
 };
 use crate::output::Format;
 
@@ -75,6 +75,8 @@ pub enum Command {
     Ping(PingArgs),
     /// Load a mesh on this machine with agents, and report.
     Loadtest(Box<LoadtestArgs>),
+    /// Simulate a mesh and what goes wrong in it, in virtual time.
+    Sim(Box<SimArgs>),
     /// Check or show a node's configuration.
     Config(ConfigArgs),
     /// Print the completion script for a shell.

@@ -24,5 +24,6 @@ pub mod messages;
 pub mod output;
 pub mod run;
 pub mod signals;
+pub mod sim;
 pub mod suggest;
 pub mod version;

@@ -26,6 +26,7 @@ const ARROWS: [(&str, &[&str]); 9] = [
             "starling-net",
             "starling-client",
             "starling-loadtest",
+            "starling-sim",
         ],
     ),
 ];
@@ -273,7 +274,7 @@ fn a_planted_arrow_is_found_however_it_is_written() {
     let faults = |name: &str, rest: &str| wrong_arrows(&manifest(name, rest)).len();
     assert_eq!(faults("starling-net", "[dependencies]\nstarling-core.workspace = true"), 0);
     assert_eq!(faults("starling", "[dev-dependencies]\nstarling-sim.workspace = true"), 0);
-    assert_eq!(faults("starling", "[dependencies]\nstarling-sim.workspace = true"), 1);
+    assert_eq!(faults("starling-sim", "[dependencies]\nstarling-net.workspace = true"), 1);
     assert_eq!(faults("starling-new", ""), 1);
 }
 

@@ -13,7 +13,7 @@ use starling_core::wire::message::ControlBody;
 use crate::link::{Frame, Lane, PACKET_OVERHEAD_BYTES, Sent};
 use crate::outlet::Effect;
 use crate::trace::Mark;
-use crate::world::{World, end_of};
+use crate::world::{CLIENTS, Mail, World, end_of};
 
 impl World {
     pub(crate) fn carry_out(&mut self, from: usize, output: Output) {
@@ -29,6 +29,9 @@ impl World {
             Output::State { link, bundle } => {
                 let parcel = bundle.to_parcel(&Passage::default(), &SectionSet::present_in(&bundle));
                 self.send_frame(link, Lane::Priority, parcel);
+            }
+            Output::Reply { connection, id, say } if connection.0 >= CLIENTS && connection.0 < u32::MAX => {
+                self.mail.push((from, Mail::Reply(connection, id, Box::new(say))));
             }
             Output::Reply { connection, id, say } => record.replies.push((connection, id, say)),
             Output::Broadcast { connection, agents, index, .. } => {
@@ -54,7 +57,12 @@ impl World {
                 record.forgotten.push(to);
                 plane.forget(now, to, &mut self.touched);
             }
-            Output::Event(event) => record.events.push(event),
+            Output::Event(event) => {
+                if self.keeps_events {
+                    record.events.push(event.clone());
+                }
+                self.mail.push((from, Mail::Event(event)));
+            }
             Output::Propose(entry) => self.commit(entry),
             Output::Stopped => {}
         }
@@ -72,7 +80,9 @@ impl World {
                 let frame = flat(parcel);
                 let content = hash_id(&frame) ^ u64::from(connection.0);
                 self.trace.note(self.now, from, Mark::Client, content);
-                self.nodes[from].record.frames.push((connection, frame));
+                if connection.0 >= CLIENTS {
+                    self.mail.push((from, Mail::Frame(connection, frame)));
+                }
             }
             Effect::State { from: link, bundle } => return Some(Input::State { link, bundle }),
             Effect::Unresolved(publications) => return Some(Input::Unresolved(publications)),

@@ -3,22 +3,39 @@
 //!
 //! Depends on core and the roles alone. Start at [`World`]: nodes, links and faults, moved on by
 //! [`World::run`]. All chance follows from one seed: two runs of a seed agree in every byte, which
-//! [`World::trace_hash`] shows.
+//! [`World::trace_hash`] shows. [`run`] builds a mesh, lets it work while faults happen, lets it heal, and
+//! reports what [`check`] found.
 //!
 //! After every input the machine's own invariants are checked, and that it does not ask to be woken
 //! at a time that has passed, which would make a driver spin.
 
 mod agents;
 mod carry;
+mod check;
+mod clients;
+mod faults;
+mod journal;
 mod link;
+mod matrix;
 mod network;
 mod node;
 mod outlet;
 mod queue;
+mod report;
+mod run;
+mod scenario;
+mod settings;
 mod trace;
 mod world;
 
 pub use agents::Agent;
+pub use check::INVARIANTS;
+pub use faults::Fault;
 pub use link::Conditions;
+pub use matrix::{Matrix, MatrixError};
 pub use node::{Node, Plan, Record, Signatures, Told};
+pub use report::{Events, Invariant, Report, Shares, Summary};
+pub use run::run;
+pub use scenario::Scenario;
+pub use settings::{FaultRates, Settings};
 pub use world::World;

@@ -5,6 +5,7 @@
 //! carries nothing at all, since it is cut or its sender does not run, holds what is sent on streams
 //! back until it carries again, and ends the link after [`limits::LINK_TIMEOUT`] of silence.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -36,8 +37,8 @@ pub struct Conditions {
     pub duplication: f64,
     /// Probability that a datagram takes another latency, and is overtaken.
     pub reordering: f64,
-    /// Bytes a second; 0 stands for no bound.
-    pub bandwidth: u64,
+    /// Bytes a second.
+    pub bandwidth: Option<NonZeroU64>,
 }
 
 impl Conditions {
@@ -49,7 +50,7 @@ impl Conditions {
             loss: 0.0,
             duplication: 0.0,
             reordering: 0.0,
-            bandwidth: 0,
+            bandwidth: None,
         }
     }
 
@@ -142,10 +143,10 @@ impl Way {
     /// When `sent` arrives that leaves at `now`.
     pub fn arrival(&mut self, now: Time, sent: &Sent, conditions: &Conditions, rng: &mut Rng) -> Time {
         let mut leaves = now;
-        if conditions.bandwidth > 0 {
+        if let Some(bandwidth) = conditions.bandwidth {
             let packets = sent.bytes.div_ceil(PACKET_BYTES).max(1);
             let bytes = (sent.bytes + packets * PACKET_OVERHEAD_BYTES) as u64;
-            let takes = Duration::from_nanos(bytes.saturating_mul(1_000_000_000) / conditions.bandwidth);
+            let takes = Duration::from_nanos(bytes.saturating_mul(1_000_000_000) / bandwidth);
             leaves = leaves.max(self.free_at) + takes;
             self.free_at = leaves;
         }
@@ -214,7 +215,8 @@ mod tests {
 
     #[test]
     fn bandwidth_is_shared_by_what_is_sent_at_once() {
-        let conditions = Conditions { bandwidth: 1_000_000, ..Conditions::perfect(Duration::ZERO) };
+        let conditions =
+            Conditions { bandwidth: NonZeroU64::new(1_000_000), ..Conditions::perfect(Duration::ZERO) };
         let (mut way, mut rng) = (Way::default(), Rng::new(1));
         let last = (0..100).map(|_| way.arrival(Time::ZERO, &sent(10_000), &conditions, &mut rng)).last();
         let bytes = 100 * (10_000 + 9 * PACKET_OVERHEAD_BYTES);

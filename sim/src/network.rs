@@ -52,10 +52,22 @@ impl World {
         }
     }
 
-    /// What the way between two nodes is like from now on, and with it every new link.
+    /// What ways within a zone are like from now on; between zones the matrix says how long they take.
     pub fn set_conditions(&mut self, conditions: Conditions) {
         self.conditions = conditions;
-        self.pairs.values_mut().for_each(|pair| pair.conditions = conditions);
+        for id in self.pairs.keys().copied().collect::<Vec<_>>() {
+            let [(left, _), (right, _)] = self.pairs[&id].ends;
+            let conditions = self.conditions_between(left, right);
+            self.pairs.get_mut(&id).expect("its key was there").conditions = conditions;
+        }
+    }
+
+    fn conditions_between(&self, left: usize, right: usize) -> Conditions {
+        let (left, right) = (self.nodes[left].zone, self.nodes[right].zone);
+        if left == right {
+            return self.conditions;
+        }
+        Conditions { latency: self.matrix.between(left, right) / 2, ..self.conditions }
     }
 
     pub(crate) fn pair_between(&self, left: usize, right: usize) -> Option<u64> {
@@ -103,7 +115,7 @@ impl World {
     pub(crate) fn shake_hands(&mut self, from: usize, address: &str) -> bool {
         let to = self.names.get(address).copied();
         let Some(to) = to.filter(|to| *to != from && self.can_reach(from, *to)) else { return false };
-        let takes = self.conditions.latency * HANDSHAKE_TRIPS;
+        let takes = self.conditions_between(from, to).latency * HANDSHAKE_TRIPS;
         self.later(takes, Transit::Dial { from, to, address: address.to_string() });
         true
     }
@@ -131,7 +143,8 @@ impl World {
         let slots = [LinkSlot(id as u32 * 2), LinkSlot(id as u32 * 2 + 1)];
         let ways = [Way::default(), Way::default()];
         let ends = [(from, slots[0]), (to, slots[1])];
-        self.pairs.insert(id, Pair { ends, is_up: [true; 2], ways, conditions: self.conditions });
+        self.pairs
+            .insert(id, Pair { ends, is_up: [true; 2], ways, conditions: self.conditions_between(from, to) });
         *self.links_made.entry(ordered(from, to)).or_default() += 1;
         for (side, (at, link)) in ends.into_iter().enumerate() {
             let other = ends[1 - side].0;

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use starling_aggregator::Aggregator;
 use starling_coordinator::Coordinator;
 use starling_core::event::Event;
@@ -83,8 +82,6 @@ pub struct Record {
     pub admitted: Vec<Publication>,
     /// Publications whose receiver was not found.
     pub undeliverable: Vec<Publication>,
-    /// What the hot path told clients: whole frames.
-    pub frames: Vec<(ConnectionSlot, Bytes)>,
 }
 
 /// A node, running or not.
@@ -95,6 +92,8 @@ pub struct Node {
     pub incarnation: u64,
     /// What it put out in this incarnation.
     pub record: Record,
+    /// Where it is: a row of the world's matrix.
+    pub zone: usize,
     /// How far its wall clock is ahead, in nanoseconds.
     pub skew: i64,
     pub(crate) machine: Option<Box<dyn Machine>>,
@@ -136,6 +135,7 @@ impl Node {
             plan,
             incarnation: 0,
             record: Record::default(),
+            zone: 0,
             skew: 0,
             machine: None,
             plane: None,

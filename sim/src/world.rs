@@ -5,15 +5,18 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::Duration;
 
 use bytes::Bytes;
+use starling_core::event::Event;
 use starling_core::hot::counters::Snapshot;
 use starling_core::hot::plane::Touched;
 use starling_core::identity::Signer;
 use starling_core::limits;
-use starling_core::machine::{Input, LinkSlot, Outbox, Output};
+use starling_core::machine::{ConnectionSlot, Input, LinkSlot, Outbox, Output};
 use starling_core::rng::Rng;
 use starling_core::time::{Now, Time};
+use starling_core::wire::request::Say;
 
 use crate::link::{Conditions, Pair, Sent};
+use crate::matrix::Matrix;
 use crate::network::{DIAL_AGAIN, DIAL_TIMEOUT};
 use crate::node::{Node, Plan, Signatures};
 use crate::outlet::Effect;
@@ -44,6 +47,22 @@ pub(crate) enum Transit {
     Measured,
 }
 
+/// Lines of a story.
+const STORY_LINES_MAX: usize = 100_000;
+/// Connections from here on are those of modelled clients: what is said to them is mail.
+pub(crate) const CLIENTS: u32 = 1 << 24;
+
+/// What a node said to the world outside of the mesh.
+#[derive(Debug)]
+pub(crate) enum Mail {
+    /// An answer or a notice to a client.
+    Reply(ConnectionSlot, u64, Box<Say>),
+    /// A frame of the hot path to a client.
+    Frame(ConnectionSlot, Bytes),
+    /// Something that people may want to know.
+    Event(Event),
+}
+
 /// Nodes, what is on its way between them, and the time.
 pub struct World {
     /// All nodes, by the index that [`World::add`] gave.
@@ -54,6 +73,12 @@ pub struct World {
     pub check_every: u64,
     /// How often nodes are told what their hot path counted, and clean it up.
     pub measure_every: Duration,
+    /// Whether nodes keep what happened, and what was sent to whom, for whoever looks at them.
+    pub keeps_events: bool,
+    /// What happened, for people; `None` where nobody asked.
+    pub(crate) story: Option<Vec<String>>,
+    /// What nodes said to modelled clients and to people since somebody took it.
+    pub(crate) mail: Vec<(usize, Mail)>,
     pub(crate) now: Time,
     pub(crate) signatures: Signatures,
     pub(crate) rng: Rng,
@@ -69,6 +94,7 @@ pub struct World {
     pub(crate) names: BTreeMap<String, usize>,
     authority: Signer,
     pub(crate) conditions: Conditions,
+    pub(crate) matrix: Matrix,
     /// Directions that carry nothing.
     pub(crate) cuts: BTreeSet<(usize, usize)>,
     effects: Vec<Effect>,
@@ -92,6 +118,9 @@ impl World {
             wire: true,
             check_every: 1,
             measure_every: MEASURED,
+            keeps_events: true,
+            story: None,
+            mail: Vec::new(),
             now: Time::ZERO,
             signatures,
             rng: Rng::new(seed),
@@ -107,6 +136,7 @@ impl World {
             names: BTreeMap::new(),
             authority: signatures.signer(&[1; 32]),
             conditions,
+            matrix: Matrix::default(),
             cuts: BTreeSet::new(),
             effects: Vec::new(),
             committed: 0,
@@ -124,6 +154,21 @@ impl World {
     pub fn now_at(&self, node: usize) -> Now {
         let now = self.now();
         Now { wall: Time(now.wall.0.saturating_add_signed(self.nodes[node].skew)), ..now }
+    }
+
+    /// Adds a line to the story, if there is one.
+    pub(crate) fn tell(&mut self, line: impl FnOnce(&World) -> String) {
+        if let Some(mut story) = self.story.take() {
+            if story.len() < STORY_LINES_MAX {
+                story.push(format!("{} {}", self.now, line(self)));
+            }
+            self.story = Some(story);
+        }
+    }
+
+    /// The node of this name.
+    pub fn index_of(&self, name: &str) -> Option<usize> {
+        self.names.get(name).copied()
     }
 
     /// How many frames were sent so far.
@@ -148,9 +193,15 @@ impl World {
 
     /// Adds a node and starts it; returns its index.
     pub fn add(&mut self, plan: Plan) -> usize {
+        self.add_in(0, plan)
+    }
+
+    /// The same in a zone of the world's matrix.
+    pub fn add_in(&mut self, zone: usize, plan: Plan) -> usize {
         let index = self.nodes.len();
         self.names.insert(plan.name.clone(), index);
         self.nodes.push(Node::new(plan, index, self.signatures, &self.authority));
+        self.nodes[index].zone = zone;
         self.start(index);
         index
     }
@@ -323,6 +374,12 @@ impl World {
         self.later(after, Transit::Input { to, incarnation, input: Box::new(input) });
     }
 
+    /// When the next thing happens.
+    pub(crate) fn next_at(&self) -> Option<Time> {
+        let wake = self.wakes.peek().map(|Reverse((at, _))| *at);
+        [wake, self.queue.next_at()].into_iter().flatten().min()
+    }
+
     /// Carries out the next thing that happens, if that is not later than `until`.
     pub fn step(&mut self, until: Time) -> bool {
         let moving = self.queue.next_at();
@@ -396,10 +453,12 @@ impl World {
         self.later(self.measure_every, Transit::Measured);
     }
 
-    /// Lets time pass.
+    /// Lets time pass while nobody reads the mail.
     pub fn run(&mut self, time: Duration) {
         let until = self.now + time;
-        while self.step(until) {}
+        while self.step(until) {
+            self.mail.clear();
+        }
     }
 
     /// Lets time pass until `is_done`, at the longest for `time`; how long it took, if it was.
@@ -409,6 +468,7 @@ impl World {
             if !self.step(until) {
                 return is_done(self).then(|| self.now.since(start));
             }
+            self.mail.clear();
         }
         Some(self.now.since(start))
     }

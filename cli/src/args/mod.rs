@@ -11,6 +11,7 @@ pub mod key;
 pub mod loadtest;
 pub mod messages;
 pub mod run;
+pub mod sim;
 
 pub use client::{ClientOptions, ClientSettings};
 pub use completions::CompletionsArgs;
@@ -22,6 +23,7 @@ pub use key::{KeyArgs, KeyCommand};
 pub use loadtest::{LoadProfile, LoadtestArgs};
 pub use messages::{PublishArgs, SendArgs, SubscribeArgs};
 pub use run::RunArgs;
+pub use sim::SimArgs;
 
 #[cfg(test)]
 mod tests;

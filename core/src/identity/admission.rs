@@ -190,7 +190,7 @@ impl Admission {
         if !authority.verify(Context::Admission, &self.signed_bytes(), &self.signature) {
             return Err(AdmissionError::BadSignature);
         }
-        if VerifyKey::new(&self.key).is_none() {
+        if authority.same_kind(&self.key).is_none() {
             return Err(AdmissionError::WeakKey);
         }
         let wall_seconds = wall.as_millis() / 1_000;

@@ -172,9 +172,14 @@ impl Neighbours {
         let close_at = (!is_wanted && self.is_only_edge()).then(|| now.mono + COURTESY);
         let known = self.known.get_mut(&id).expect("it was found above, and closing links forgets nobody");
         known.link = Some(link);
-        known.is_lost = false;
         let has_returned = known.lost_as.take() == Some(incarnation);
-        let is_met = known.met.replace(incarnation) != Some(incarnation);
+        let met = known.met.replace(incarnation);
+        let is_met = met != Some(incarnation);
+        if met.is_some() && is_met && !known.is_lost {
+            // Who restarted has nothing of what it was before: neither what it wanted nor what it had.
+            facts.push(Fact::Lost(id));
+        }
+        known.is_lost = false;
         known.away_since = None;
         known.heard = now.mono;
         known.close_at = close_at;

@@ -196,6 +196,16 @@ fn a_peer_is_lost_once_after_silence_or_three_seconds() {
 }
 
 #[test]
+fn who_restarts_before_it_was_missed_was_lost_all_the_same() {
+    let (mut node, mut out) = (me(Roles::EDGE, &[]), Outbox::new());
+    node.link_up(at(0), LinkSlot(1), peer(2, Roles::EDGE, "east"), &mut out);
+    node.link_down(at(1000), LinkSlot(1), false, &mut out);
+    let restarted = Peer { incarnation: 2, ..peer(2, Roles::EDGE, "east") };
+    let up = node.link_up(at(1200), LinkSlot(2), restarted, &mut out);
+    assert_eq!(up, vec![Fact::Lost(id(2)), Fact::Up(id(2), LinkSlot(2)), Fact::Met(id(2))]);
+}
+
+#[test]
 fn a_second_link_to_a_peer_takes_the_place_of_the_first() {
     let (mut node, mut out) = (me(Roles::EDGE, &[]), Outbox::new());
     node.link_up(at(0), LinkSlot(1), peer(2, Roles::EDGE, "east"), &mut out);

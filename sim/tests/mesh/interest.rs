@@ -29,7 +29,11 @@ fn confirm(mesh: &mut Mesh, edge: usize, id: u64, subject: &str) -> Duration {
     while !mesh.is_done(edge, id) {
         assert!(mesh.world.step(until), "subscription {id} was never confirmed");
     }
-    assert_eq!(unaware(mesh, edge, subject), vec![], "edges that do not know of {subject} when it is done");
+    assert_eq!(
+        unaware(mesh, edge, subject),
+        Vec::<usize>::new(),
+        "edges that do not know of {subject} when it is done"
+    );
     mesh.world.now().mono.since(start)
 }
 
@@ -52,7 +56,7 @@ fn a_subscription_is_confirmed_once_every_edge_routes_by_it() {
     confirm(&mut mesh, edge, 2, "a.b.c");
     mesh.world.ask(edge, 1, 3, Ask::Unsubscribe(Numbers { numbers: vec![10] }));
     mesh.world.run(Duration::from_secs(1));
-    assert_eq!(unaware(&mesh, edge, "a.b.c"), vec![], "one of two subscriptions is left");
+    assert_eq!(unaware(&mesh, edge, "a.b.c"), Vec::<usize>::new(), "one of two subscriptions is left");
     mesh.world.ask(edge, 1, 4, Ask::Unsubscribe(Numbers { numbers: vec![11] }));
     mesh.world.run(Duration::from_secs(1));
     for from in mesh.all_edges() {
@@ -108,7 +112,7 @@ fn an_aggregators_death_and_return_lose_no_interest_and_no_confirmation() {
         for _ in 0..40 {
             mesh.world.run(Duration::from_millis(50));
             for step in 0..3 {
-                assert_eq!(unaware(&mesh, edge, &subject(step)), vec![], "{}", subject(step));
+                assert_eq!(unaware(&mesh, edge, &subject(step)), Vec::<usize>::new(), "{}", subject(step));
             }
         }
         mesh.world.run(Duration::from_secs(12));

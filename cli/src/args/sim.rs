@@ -1,0 +1,85 @@
+//! What `starling sim` takes.
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::duration::parse_duration;
+
+const EXAMPLE: &str = "\
+Examples:
+  starling sim --seed 7
+  starling sim --seeds 1..200
+  starling sim --nodes 50 --regions 2 --agents 10000 --time 10m --json report.json
+
+Without a size the seed draws the mesh, its network, its work and its faults.
+Ends with 1 when something does not hold, and prints how to see it again.";
+
+/// Arguments of `starling sim`.
+#[derive(Args, Clone, Debug)]
+#[command(after_long_help = EXAMPLE)]
+pub struct SimArgs {
+    /// Where all chance begins; the same seed makes the same run, byte for byte.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Many runs, one of each seed from A to B, without B.
+    #[arg(long, value_name = "A..B", value_parser = parse_range, conflicts_with = "seed")]
+    pub seeds: Option<Range<u64>>,
+    /// Edges over all regions.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub nodes: Option<u32>,
+    /// Regions; several have two aggregators each and a coordinator above them.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub regions: Option<u32>,
+    /// Agents over all edges.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub agents: Option<u32>,
+    /// Entries published a second, all agents together.
+    #[arg(long, value_name = "N")]
+    pub rate: Option<u32>,
+    /// Virtual time during which there is work and faults happen.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub time: Option<Duration>,
+    /// Round-trip times between regions, or within a single one, from this file.
+    #[arg(long, value_name = "FILE")]
+    pub rtt: Option<PathBuf>,
+    /// What goes wrong: a name from --list, or a file.
+    #[arg(long, value_name = "NAME|FILE")]
+    pub scenario: Option<String>,
+    /// Read every control message from its encoding again.
+    #[arg(long)]
+    pub wire: bool,
+    /// Sign with ed25519 instead of a keyed hash.
+    #[arg(long)]
+    pub ed25519: bool,
+    /// Say on stderr what happens, line by line.
+    #[arg(long, conflicts_with = "seeds")]
+    pub story: bool,
+    /// Write the report to this file as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// List scenarios and invariants.
+    #[arg(long, exclusive = true)]
+    pub list: bool,
+}
+
+/// Reads `A..B`.
+fn parse_range(text: &str) -> Result<Range<u64>, String> {
+    let range = text.split_once("..").and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
+    range.filter(|range| !range.is_empty()).ok_or_else(|| "write two numbers, as 1..200".to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_two_numbers_in_order() {
+        assert_eq!(parse_range("1..200"), Ok(1..200));
+        for wrong in ["", "1", "1..", "..5", "5..5", "9..1", "a..b", "1...3"] {
+            assert!(parse_range(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! `starling sim`: a mesh in virtual time, with whatever goes wrong there.
+
+use std::path::Path;
+
+use serde::Serialize;
+use starling_sim::{Matrix, Report, Scenario, Settings};
+
+use crate::args::SimArgs;
+use crate::exit::{ExitCode, Failure};
+use crate::output::table::facts;
+use crate::output::{Output, Render};
+
+/// Runs one seed or many.
+///
+/// # Errors
+/// A file cannot be read or is refused, or something did not hold.
+pub fn run(args: &SimArgs, output: &Output) -> Result<(), Failure> {
+    if args.list {
+        return output.print(&List::new());
+    }
+    match args.seeds.clone() {
+        None => one(args, output),
+        Some(seeds) => many(args, seeds, output),
+    }
+}
+
+fn one(args: &SimArgs, output: &Output) -> Result<(), Failure> {
+    let report = starling_sim::run(&Settings { story: args.story, ..settings(args, args.seed)? });
+    report.story.iter().for_each(|line| output.note(line));
+    if let Some(path) = &args.json {
+        write(path, &report)?;
+    }
+    output.print(&Shown(&report))?;
+    match report.violations() {
+        0 => Ok(()),
+        count => Err(Failure::new(ExitCode::Failed, format!("{count} times something did not hold"))
+            .with_help(format!("to see it again: {}", replay(args, args.seed)))),
+    }
+}
+
+fn many(args: &SimArgs, seeds: std::ops::Range<u64>, output: &Output) -> Result<(), Failure> {
+    let mut answer = Many { schema: "starling.sims/1", seeds: 0, wall_seconds: 0.0, failed: Vec::new() };
+    for seed in seeds {
+        let report = starling_sim::run(&settings(args, seed)?);
+        answer.seeds += 1;
+        answer.wall_seconds += report.wall_seconds;
+        if report.violations() > 0 {
+            let broken = report.invariants.iter().filter(|invariant| invariant.violations > 0);
+            let examples = broken.flat_map(|invariant| {
+                invariant.examples.iter().map(|example| format!("{}: {example}", invariant.name))
+            });
+            let failed = Failed { seed, replay: replay(args, seed), examples: examples.collect() };
+            output.note(&format!("seed {seed}: {}", failed.examples.join("; ")));
+            answer.failed.push(failed);
+        }
+    }
+    if let Some(path) = &args.json {
+        write(path, &answer)?;
+    }
+    output.print(&answer)?;
+    match answer.failed.len() {
+        0 => Ok(()),
+        count => Err(Failure::new(ExitCode::Failed, format!("{count} of {} seeds failed", answer.seeds))),
+    }
+}
+
+fn settings(args: &SimArgs, seed: u64) -> Result<Settings, Failure> {
+    let has_size = args.nodes.is_some() || args.agents.is_some() || args.regions.is_some();
+    let mut settings = match (&args.scenario, has_size) {
+        (Some(name), _) => scenario(name)?.settings(seed),
+        (None, true) => Settings { seed, ..Settings::quiet() },
+        (None, false) => Settings::drawn(seed),
+    };
+    if let Some(regions) = args.regions {
+        settings.set_regions(regions as usize);
+    }
+    settings.edges = args.nodes.map_or(settings.edges, |nodes| nodes as usize).max(settings.regions);
+    settings.agents = args.agents.map_or(settings.agents, u64::from);
+    settings.rate = args.rate.map_or(settings.rate, u64::from);
+    settings.time = args.time.unwrap_or(settings.time);
+    settings.wire |= args.wire;
+    settings.ed25519 |= args.ed25519;
+    if let Some(path) = &args.rtt {
+        settings.matrix = Matrix::parse(&read(path)?)
+            .map_err(|error| Failure::new(ExitCode::Configuration, format!("{}: {error}", path.display())))?;
+    }
+    Ok(settings)
+}
+
+fn scenario(name: &str) -> Result<Scenario, Failure> {
+    if let Some(scenario) = Scenario::named(name) {
+        return Ok(scenario);
+    }
+    let path = Path::new(name);
+    if !path.exists() {
+        let names: Vec<&str> = Scenario::all().iter().map(|(name, _)| *name).collect();
+        let what = format!("`{name}` is neither a scenario nor a file");
+        let help = format!("scenarios: {}", names.join(", "));
+        return Err(Failure::new(ExitCode::Usage, what).with_help(&help));
+    }
+    let refused = |error: toml::de::Error| Failure::new(ExitCode::Configuration, format!("{name}: {error}"));
+    toml::from_str(&read(path)?).map_err(refused)
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path).map_err(|error| {
+        Failure::new(ExitCode::Configuration, format!("cannot read {}: {error}", path.display()))
+    })
+}
+
+fn write(path: &Path, report: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(report)? + "\n";
+    std::fs::write(path, text)
+        .map_err(|error| Failure::new(ExitCode::Failed, format!("cannot write {}: {error}", path.display())))
+}
+
+/// The command that runs `seed` in the same way.
+fn replay(args: &SimArgs, seed: u64) -> String {
+    let mut line = format!("starling sim --seed {seed}");
+    let mut add = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            line += &format!(" --{name} {value}");
+        }
+    };
+    add("nodes", args.nodes.map(|count| count.to_string()));
+    add("regions", args.regions.map(|count| count.to_string()));
+    add("agents", args.agents.map(|count| count.to_string()));
+    add("rate", args.rate.map(|count| count.to_string()));
+    add("time", args.time.map(crate::duration::show_duration));
+    add("rtt", args.rtt.as_ref().map(|path| path.display().to_string()));
+    add("scenario", args.scenario.clone());
+    if args.wire {
+        line += " --wire";
+    }
+    if args.ed25519 {
+        line += " --ed25519";
+    }
+    line
+}
+
+/// What there is to simulate.
+#[derive(Debug, Serialize)]
+struct List {
+    schema: &'static str,
+    scenarios: Vec<Named>,
+    invariants: Vec<Named>,
+}
+
+#[derive(Debug, Serialize)]
+struct Named {
+    name: &'static str,
+    about: &'static str,
+}
+
+impl List {
+    fn new() -> List {
+        let named = |(name, about): &(&'static str, &'static str)| Named { name, about };
+        List {
+            schema: "starling.sim-list/1",
+            scenarios: Scenario::all().iter().map(named).collect(),
+            invariants: starling_sim::INVARIANTS.iter().map(named).collect(),
+        }
+    }
+}
+
+impl Render for List {
+    fn table(&self) -> String {
+        let lines =
+            |of: &[Named]| of.iter().map(|n| format!("  {:12} {}\n", n.name, n.about)).collect::<String>();
+        format!("scenarios:\n{}invariants:\n{}", lines(&self.scenarios), lines(&self.invariants))
+    }
+}
+
+/// Runs of many seeds.
+#[derive(Debug, Serialize)]
+struct Many {
+    schema: &'static str,
+    seeds: u64,
+    wall_seconds: f64,
+    failed: Vec<Failed>,
+}
+
+#[derive(Debug, Serialize)]
+struct Failed {
+    seed: u64,
+    replay: String,
+    examples: Vec<String>,
+}
+
+impl Render for Many {
+    fn table(&self) -> String {
+        let lines: String = self.failed.iter().map(|failed| format!("failed: {}\n", failed.replay)).collect();
+        let (seeds, failed, wall) = (self.seeds, self.failed.len(), self.wall_seconds);
+        format!("{lines}{seeds} seeds, {failed} failed, {wall:.1} s\n")
+    }
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Shown<'a>(&'a Report);
+
+impl Render for Shown<'_> {
+    fn table(&self) -> String {
+        let report = self.0;
+        let settings = &report.settings;
+        let shares = |of: starling_sim::Shares| match of.count {
+            0 => "-".to_string(),
+            count => format!("p50 {:.0}, p99 {:.0}, max {:.0} ms, {count} samples", of.p50, of.p99, of.max),
+        };
+        let events = report.events;
+        let mut lines = vec![
+            ("seed", settings.seed.to_string()),
+            (
+                "mesh",
+                format!("{} nodes, {} regions, {} agents", settings.nodes, settings.regions, settings.agents),
+            ),
+            (
+                "time",
+                format!(
+                    "{:.0} s simulated in {:.1} s, {} steps",
+                    report.simulated_seconds, report.wall_seconds, report.steps
+                ),
+            ),
+            ("trace", report.trace_hash.clone()),
+            ("faults", report.faults.to_string()),
+            (
+                "events",
+                format!(
+                    "{} published, {} delivered, {} gaps told",
+                    events.published, events.delivered, events.gaps
+                ),
+            ),
+            ("detection", shares(report.detection_ms)),
+            ("false deaths", report.false_deaths.to_string()),
+            ("re-homed", shares(report.rehomed_ms)),
+            ("traffic", format!("{:.0} bytes a node and second", report.bytes_per_node_per_second)),
+        ];
+        for invariant in &report.invariants {
+            lines.push((invariant.name, format!("{} of {} checks", invariant.violations, invariant.checks)));
+            lines.extend(invariant.examples.iter().map(|example| ("", example.clone())));
+        }
+        lines.push(("healed", if report.healed { "yes" } else { "NO" }.to_string()));
+        facts(&lines)
+    }
+}

@@ -1,0 +1,57 @@
+//! CONV: when faults have ended, all nodes that keep state agree about every key.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use starling_core::identity::Roles;
+use starling_core::time::Time;
+use starling_core::wire::request::{Ask, Say};
+
+use super::{Check, Findings, Scene};
+
+/// A connection that nothing else uses.
+const CONNECTION: u32 = 0xFFFF;
+
+/// Replicas of keys.
+pub(crate) struct Replicated {
+    /// The keys that somebody wrote.
+    pub keys: Vec<String>,
+    findings: Findings,
+}
+
+impl Replicated {
+    /// Looks at these keys.
+    pub fn new(keys: Vec<String>) -> Replicated {
+        Replicated { keys, findings: Findings::default() }
+    }
+}
+
+impl Check for Replicated {
+    fn name(&self) -> &'static str {
+        "replicated"
+    }
+
+    fn at_end(&mut self, now: Time, scene: &mut Scene<'_>) {
+        let has_replica = |roles: Roles| roles.has(Roles::EDGE) || roles.has(Roles::AGGREGATOR);
+        for key in &self.keys {
+            let mut values: BTreeMap<Bytes, Vec<String>> = BTreeMap::new();
+            for at in 0..scene.world.nodes.len() {
+                let node = &scene.world.nodes[at];
+                if !has_replica(node.plan.roles) || !node.is_active() {
+                    continue;
+                }
+                scene.world.ask(at, CONNECTION, 1, Ask::GetKey(key.clone()));
+                let node = &mut scene.world.nodes[at];
+                if let Some((_, _, Say::Value(value))) = node.record.replies.pop() {
+                    values.entry(value).or_default().push(node.plan.name.clone());
+                }
+            }
+            let wrong = (values.len() > 1).then(|| format!("key {key}: {:?}", values.values()));
+            self.findings.note(now, wrong);
+        }
+    }
+
+    fn findings(&self) -> &Findings {
+        &self.findings
+    }
+}

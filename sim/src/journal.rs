@@ -1,0 +1,279 @@
+//! What was promised to whom, and what came of it.
+//!
+//! An agent publishes on one subject, so that what a subscription gets of an agent has consecutive
+//! sequences. A subscription is owed everything that is published after it was confirmed, until its
+//! connection ends or a gap is reported.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use starling_core::hash::HashMap;
+use starling_core::interest::Pattern;
+use starling_core::time::Time;
+
+/// What a client got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// The entry of an agent with this sequence.
+    Entry(u64, u64),
+    /// An entry of this agent that is not what it published.
+    Changed(u64),
+    /// An entry of nobody.
+    Stranger,
+}
+
+/// A promise that was broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Breach {
+    /// Came twice.
+    Twice,
+    /// Came after a later one.
+    Overtaken,
+    /// Did not come, and no gap was reported.
+    Lost {
+        /// The first that is missing.
+        sequence: u64,
+        /// When it was published.
+        published: Option<Time>,
+    },
+    /// Is not what was published.
+    Changed,
+}
+
+#[derive(Debug, Default)]
+struct Publisher {
+    subject: Bytes,
+    /// When each entry was published, by sequence from 1.
+    times: Vec<Time>,
+}
+
+/// What one subscription is owed of one agent.
+#[derive(Clone, Copy, Debug)]
+struct Owed {
+    /// The last sequence that came, or that was published before the subscription was confirmed.
+    floor: u64,
+    last: u64,
+    /// Of which connection.
+    epoch: u32,
+}
+
+/// Entries that did not come although later ones did.
+#[derive(Clone, Copy, Debug)]
+struct Hole {
+    client: usize,
+    agent: u64,
+    first: u64,
+    seen: Time,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Subscriber {
+    epoch: u32,
+    is_confirmed: bool,
+    /// What was published before may be missing.
+    gap: Option<Time>,
+}
+
+/// Everything published, and everything owed.
+#[derive(Debug, Default)]
+pub(crate) struct Journal {
+    publishers: Vec<Publisher>,
+    subscribers: Vec<Subscriber>,
+    owed: HashMap<(u32, u32), Owed>,
+    holes: Vec<Hole>,
+    /// Broken promises with the client and the agent, bounded.
+    pub breaches: Vec<(Breach, usize, u64)>,
+    pub delivered: u64,
+    pub gaps: u64,
+    /// Copies of earlier connections that a client drops.
+    pub dropped: u64,
+}
+
+/// A gap that is told is told within this.
+const GAP_WITHIN: Duration = Duration::from_secs(5);
+/// Breaches that are kept for the report.
+const BREACHES_MAX: usize = 1000;
+
+impl Journal {
+    /// `clients` clients, and agents that publish on these subjects.
+    pub fn new(clients: usize, subjects: Vec<Bytes>) -> Journal {
+        let publishers = subjects.into_iter().map(|subject| Publisher { subject, times: Vec::new() });
+        Journal {
+            publishers: publishers.collect(),
+            subscribers: vec![Subscriber::default(); clients],
+            ..Journal::default()
+        }
+    }
+
+    pub fn subject_of(&self, agent: u64) -> Bytes {
+        self.publishers[agent as usize].subject.clone()
+    }
+
+    /// An agent publishes; returns the sequence.
+    pub fn published(&mut self, agent: u64, now: Time) -> u64 {
+        let times = &mut self.publishers[agent as usize].times;
+        times.push(now);
+        times.len() as u64
+    }
+
+    /// How many entries were published.
+    pub fn entries(&self) -> u64 {
+        self.publishers.iter().map(|publisher| publisher.times.len() as u64).sum()
+    }
+
+    /// A client's subscription is in force.
+    pub fn confirmed(&mut self, client: usize, pattern: &Pattern) {
+        let epoch = self.subscribers[client].epoch;
+        self.subscribers[client].is_confirmed = true;
+        for (agent, publisher) in self.publishers.iter().enumerate() {
+            let subject = std::str::from_utf8(&publisher.subject).unwrap_or_default();
+            if subject.is_empty() || !pattern.matches(subject) {
+                continue;
+            }
+            let floor = publisher.times.len() as u64;
+            let owed = self.owed.entry((client as u32, agent as u32));
+            let owed = owed.or_insert(Owed { floor, last: 0, epoch });
+            (owed.floor, owed.epoch) = (floor, epoch);
+        }
+    }
+
+    /// A client's connection ended.
+    pub fn interrupted(&mut self, client: usize) {
+        self.subscribers[client].epoch += 1;
+        self.subscribers[client].is_confirmed = false;
+    }
+
+    /// Entries that are missing, and of which no gap was told for too long.
+    pub fn look(&mut self, now: Time) {
+        let late = |hole: &Hole| now.since(hole.seen) >= GAP_WITHIN;
+        for hole in self.holes.extract_if(.., |hole| late(hole)).collect::<Vec<_>>() {
+            let published = self.publishers[hole.agent as usize].times.get(hole.first as usize - 1);
+            if self.breaches.len() < BREACHES_MAX {
+                let what = Breach::Lost { sequence: hole.first, published: published.copied() };
+                self.breaches.push((what, hole.client, hole.agent));
+            }
+        }
+    }
+
+    /// A client was told of a gap.
+    pub fn gap(&mut self, client: usize, now: Time) {
+        self.gaps += 1;
+        self.subscribers[client].gap = Some(now);
+        self.holes.retain(|hole| hole.client != client);
+    }
+
+    fn breach(&mut self, breach: Breach, client: usize, agent: u64) {
+        if self.breaches.len() < BREACHES_MAX {
+            self.breaches.push((breach, client, agent));
+        }
+    }
+
+    /// A client got something.
+    pub fn saw(&mut self, client: usize, seen: Seen, now: Time) {
+        let (agent, sequence) = match seen {
+            Seen::Entry(agent, sequence) => (agent, sequence),
+            Seen::Changed(agent) => return self.breach(Breach::Changed, client, agent),
+            Seen::Stranger => return self.breach(Breach::Changed, client, u64::MAX),
+        };
+        let subscriber = self.subscribers[client];
+        let key = (client as u32, agent as u32);
+        // What comes while a subscription is not confirmed yet is welcome and not owed.
+        let owed = self.owed.get(&key).copied();
+        let fresh = Owed { floor: u64::MAX, last: 0, epoch: subscriber.epoch };
+        let mut owed = owed.unwrap_or(fresh);
+        let is_held = owed.epoch == subscriber.epoch && subscriber.is_confirmed;
+        if sequence <= owed.last {
+            match is_held && sequence > owed.floor {
+                // Copies that an earlier connection brought are dropped by the client.
+                false => self.dropped += 1,
+                true if sequence == owed.last => self.breach(Breach::Twice, client, agent),
+                true => self.breach(Breach::Overtaken, client, agent),
+            }
+            return;
+        }
+        self.delivered += 1;
+        let missing = owed.last.max(owed.floor).saturating_add(1)..sequence;
+        if is_held && missing.clone().any(|sequence| self.is_owed(agent, sequence, &subscriber)) {
+            self.holes.push(Hole { client, agent, first: missing.start, seen: now });
+        }
+        owed.last = sequence;
+        self.owed.insert(key, owed);
+    }
+
+    fn is_owed(&self, agent: u64, sequence: u64, subscriber: &Subscriber) -> bool {
+        let times = &self.publishers[agent as usize].times;
+        let published = usize::try_from(sequence - 1).ok().and_then(|at| times.get(at));
+        published.is_some_and(|at| subscriber.gap.is_none_or(|gap| *at > gap))
+    }
+
+    /// What is owed and has not come, for all whose connection still holds.
+    pub fn outstanding(&self) -> Vec<(usize, u64)> {
+        let mut found = Vec::new();
+        for ((client, agent), owed) in &self.owed {
+            let subscriber = &self.subscribers[*client as usize];
+            if !subscriber.is_confirmed || owed.epoch != subscriber.epoch {
+                continue;
+            }
+            let newest = self.publishers[*agent as usize].times.len() as u64;
+            let missing = owed.last.max(owed.floor).saturating_add(1)..=newest;
+            if missing.clone().any(|sequence| self.is_owed(u64::from(*agent), sequence, subscriber)) {
+                found.push((*client as usize, u64::from(*agent)));
+            }
+        }
+        found.sort_unstable();
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn journal() -> Journal {
+        let mut journal = Journal::new(1, vec![Bytes::from_static(b"a.b")]);
+        journal.published(0, Time::from_millis(1));
+        journal.confirmed(0, &Pattern::parse("a.>").expect("a pattern"));
+        (2..6).for_each(|at| {
+            journal.published(0, Time::from_millis(at));
+        });
+        journal
+    }
+
+    #[test]
+    fn what_comes_in_order_after_the_confirmation_is_as_promised() {
+        let mut journal = journal();
+        (2..6).for_each(|sequence| journal.saw(0, Seen::Entry(0, sequence), Time::ZERO));
+        assert_eq!(journal.breaches, vec![]);
+        assert_eq!(journal.outstanding(), vec![]);
+        assert_eq!((journal.delivered, journal.entries()), (4, 5));
+    }
+
+    #[test]
+    fn every_breach_is_seen() {
+        let mut journal = journal();
+        for seen in [2, 2, 4, 3].map(|sequence| Seen::Entry(0, sequence)) {
+            journal.saw(0, seen, Time::ZERO);
+        }
+        journal.look(Time::ZERO + GAP_WITHIN);
+        journal.saw(0, Seen::Changed(0), Time::ZERO);
+        let lost = Breach::Lost { sequence: 3, published: Some(Time::from_millis(3)) };
+        let breaches: Vec<Breach> = journal.breaches.iter().map(|(breach, ..)| *breach).collect();
+        assert_eq!(breaches, vec![Breach::Twice, Breach::Overtaken, lost, Breach::Changed]);
+        assert_eq!(journal.outstanding(), vec![(0, 0)], "the fifth");
+    }
+
+    #[test]
+    fn a_gap_and_a_new_connection_excuse_what_was_before() {
+        let mut journal = journal();
+        journal.saw(0, Seen::Entry(0, 5), Time::ZERO);
+        journal.gap(0, Time::from_millis(4));
+        journal.look(Time::ZERO + GAP_WITHIN);
+        assert_eq!(journal.breaches, vec![]);
+        journal.interrupted(0);
+        journal.published(0, Time::from_millis(9));
+        assert_eq!(journal.outstanding(), vec![], "nothing is owed to who is away");
+        journal.confirmed(0, &Pattern::parse("a.>").expect("a pattern"));
+        journal.saw(0, Seen::Entry(0, 5), Time::ZERO);
+        assert_eq!((journal.breaches.len(), journal.dropped), (0, 1));
+    }
+}

@@ -1,0 +1,288 @@
+//! One run: a mesh is built, works while faults happen, then heals, and is looked at.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use starling_core::identity::Roles;
+use starling_core::interest::Pattern;
+use starling_core::rng::Rng;
+use starling_core::time::Time;
+use starling_core::wire::request::{Ask, KeyChange, SetKey};
+
+use crate::check::{Check, Counted, Delivered, Detected, Replicated, Scene};
+use crate::clients::Clients;
+use crate::faults::{self, Fault};
+use crate::journal::Journal;
+use crate::node::{Plan, Signatures};
+use crate::queue::Queue;
+use crate::report::{Report, Shares};
+use crate::settings::Settings;
+use crate::world::{Mail, World};
+
+/// How long nodes have to find one another before agents come and faults begin.
+const START: Duration = Duration::from_secs(5);
+/// How long agents have to attach and subscribe before faults begin.
+const ATTACH: Duration = Duration::from_secs(5);
+/// How often a client looks after its connection.
+const LOOK: Duration = Duration::from_millis(100);
+/// How often somebody writes a key.
+const WRITE: Duration = Duration::from_millis(200);
+/// Keys that are written.
+const KEYS: u64 = 8;
+/// Topics of a region.
+const TOPICS: u64 = 4;
+/// A connection of the run's own.
+const CONNECTION: u32 = 0xFFFE;
+
+/// Something that the run does.
+#[derive(Debug)]
+enum Action {
+    Look(usize),
+    Publish,
+    Write,
+    Second,
+    Fault(Fault),
+}
+
+/// A run in progress.
+struct Run {
+    settings: Settings,
+    world: World,
+    clients: Clients,
+    journal: Journal,
+    actions: Queue<Action>,
+    rng: Rng,
+    faults: Vec<(Time, Fault)>,
+    delivered: Delivered,
+    counted: Counted,
+    detected: Detected,
+    replicated: Replicated,
+    edges: Vec<usize>,
+    /// Until when work is done.
+    work_until: Time,
+}
+
+/// Simulates what `settings` say.
+pub fn run(settings: &Settings) -> Report {
+    let begun = Instant::now();
+    let mut run = Run::new(settings.clone());
+    run.go();
+    run.report(begun.elapsed())
+}
+
+impl Run {
+    fn new(settings: Settings) -> Run {
+        let signatures = if settings.ed25519 { Signatures::Ed25519 } else { Signatures::Keyed };
+        let mut world = World::with(settings.near, signatures, settings.seed);
+        world.wire = settings.wire;
+        world.keeps_events = false;
+        world.story = settings.story.then(Vec::new);
+        world.matrix = settings.matrix.clone();
+        let edges = build(&mut world, &settings);
+        let mut rng = Rng::new(settings.seed ^ 0xC11E);
+        let (clients, subjects) = make_clients(&settings, &world, &edges, &mut rng);
+        let journal = Journal::new(clients.all.len(), subjects);
+        let keys = (0..KEYS).map(|number| format!("key-{number}")).collect();
+        Run {
+            world,
+            clients,
+            journal,
+            actions: Queue::default(),
+            rng,
+            faults: Vec::new(),
+            delivered: Delivered::default(),
+            counted: Counted::default(),
+            detected: Detected::default(),
+            replicated: Replicated::new(keys),
+            edges,
+            work_until: Time::ZERO + START + ATTACH + settings.time,
+            settings,
+        }
+    }
+
+    fn go(&mut self) {
+        let faults_at = Time::ZERO + START + ATTACH;
+        self.faults = faults::draw(&self.settings, &self.world, faults_at, &mut self.rng);
+        for (at, fault) in self.faults.clone() {
+            self.actions.push(at, Action::Fault(fault));
+        }
+        for client in 0..self.clients.all.len() {
+            let at = Time::ZERO + START + Duration::from_nanos(self.rng.below(LOOK.as_nanos() as u64));
+            self.actions.push(at, Action::Look(client));
+        }
+        self.actions.push(Time::ZERO + Duration::from_secs(1), Action::Second);
+        if self.settings.agents > 0 {
+            self.actions.push(Time::ZERO + START + ATTACH / 2, Action::Publish);
+            self.actions.push(Time::ZERO + START + ATTACH, Action::Write);
+        }
+        let until = self.work_until + self.settings.settle;
+        loop {
+            let acts = self.actions.next_at();
+            let moves = self.world.next_at();
+            let next = [acts, moves].into_iter().flatten().min();
+            let Some(next) = next.filter(|at| *at <= until) else { break };
+            if acts == Some(next) {
+                self.world.now = next;
+                if let Some((_, action)) = self.actions.pop() {
+                    self.act(action);
+                }
+            } else {
+                self.world.step(next);
+            }
+            self.read_mail();
+        }
+        self.world.now = until;
+        self.each_check(|check, now, scene| check.at_end(now, scene));
+    }
+
+    fn act(&mut self, action: Action) {
+        let now = self.world.now;
+        match action {
+            Action::Look(client) => {
+                self.clients.look_after(client, &mut self.world, &mut self.journal);
+                self.actions.push(now + LOOK, Action::Look(client));
+            }
+            Action::Publish if now >= self.work_until => {}
+            Action::Publish => {
+                self.publish();
+                let mean = Duration::from_nanos(1_000_000_000 / self.settings.rate.max(1));
+                let next = now + faults::exponential(mean, &mut self.rng);
+                self.actions.push(next, Action::Publish);
+            }
+            Action::Write if now >= self.work_until => {}
+            Action::Write => {
+                self.write();
+                self.actions.push(now + WRITE, Action::Write);
+            }
+            Action::Second => {
+                self.each_check(|check, now, scene| check.each_second(now, scene));
+                self.actions.push(now + Duration::from_secs(1), Action::Second);
+            }
+            Action::Fault(fault) => {
+                self.each_check(|check, now, scene| check.on_fault(now, &fault, scene));
+                self.world.tell(|_| format!("{fault:?}"));
+                fault.apply(&mut self.world);
+            }
+        }
+    }
+
+    fn publish(&mut self) {
+        let client = self.rng.below(self.clients.all.len() as u64) as usize;
+        let agents = self.clients.all[client].agents.clone();
+        let agent = agents.start + self.rng.below(agents.end - agents.start);
+        self.clients.publish(client, agent, &mut self.world, &mut self.journal);
+    }
+
+    fn write(&mut self) {
+        let edge = self.edges[self.rng.below(self.edges.len() as u64) as usize];
+        let key = format!("key-{}", self.rng.below(KEYS));
+        let value = Bytes::copy_from_slice(&self.rng.next_u64().to_le_bytes());
+        if self.world.nodes[edge].is_active() {
+            let change = Some(KeyChange::Put(value));
+            self.world.ask(edge, CONNECTION, 1, Ask::SetKey(SetKey { key, change }));
+            self.world.nodes[edge].record.replies.clear();
+        }
+    }
+
+    fn read_mail(&mut self) {
+        while !self.world.mail.is_empty() {
+            for (node, mail) in std::mem::take(&mut self.world.mail) {
+                if let Mail::Event(event) = &mail {
+                    self.world.tell(|world| format!("{}: {event:?}", world.nodes[node].plan.name));
+                    self.each_check(|check, now, scene| check.on_event(now, node, event, scene));
+                }
+                self.clients.hear(mail, &mut self.world, &mut self.journal);
+            }
+        }
+    }
+
+    fn each_check(&mut self, mut with: impl FnMut(&mut dyn Check, Time, &mut Scene<'_>)) {
+        let now = self.world.now;
+        let mut scene = Scene { world: &mut self.world, clients: &self.clients, journal: &mut self.journal };
+        let checks: [&mut dyn Check; 4] =
+            [&mut self.delivered, &mut self.counted, &mut self.detected, &mut self.replicated];
+        checks.into_iter().for_each(|check| with(check, now, &mut scene));
+    }
+
+    fn report(mut self, wall: Duration) -> Report {
+        let checks: [&dyn Check; 4] = [&self.delivered, &self.counted, &self.detected, &self.replicated];
+        let mut report = Report::new(&self.settings, &checks);
+        report.trace_hash = starling_core::id::hex(&self.world.trace_hash());
+        report.steps = self.world.steps();
+        report.simulated_seconds = self.world.now.as_millis() as f64 / 1000.0;
+        report.wall_seconds = wall.as_secs_f64();
+        report.detection_ms = Shares::of(&self.detected.times);
+        report.crashes = self.detected.crashes;
+        report.false_deaths = self.detected.false_deaths;
+        report.rehomed_ms = Shares::of(&self.clients.away);
+        report.faults = self.faults.len() as u64;
+        report.events.published = self.journal.entries();
+        report.events.delivered = self.journal.delivered;
+        report.events.gaps = self.journal.gaps;
+        report.story = self.world.story.take().unwrap_or_default();
+        let nodes = self.world.nodes.len().max(1) as f64;
+        report.bytes_per_node_per_second = self.world.bytes() as f64 / nodes / report.simulated_seconds;
+        report
+    }
+}
+
+/// Adds the nodes; returns the edges.
+fn build(world: &mut World, settings: &Settings) -> Vec<usize> {
+    let mut seeds = Vec::new();
+    for number in 0..settings.coordinators {
+        let name = format!("coordinator-{number}");
+        let (roles, region) = (Roles::COORDINATOR, "global".to_string());
+        world.add(Plan { roles, region, name: name.clone(), seeds: seeds.clone() });
+        seeds.push(name);
+    }
+    let zones = settings.matrix.names.len().max(1);
+    let mut edges = Vec::new();
+    for region in 0..settings.regions {
+        let mut near = seeds.clone();
+        let mut add = |world: &mut World, roles: Roles, name: String, number: usize| {
+            // One region may span all zones; several have one each.
+            let zone = if settings.regions == 1 { number % zones } else { region };
+            let plan = Plan { roles, region: format!("r{region}"), name: name.clone(), seeds: near.clone() };
+            if near.len() < seeds.len() + 3 {
+                near.push(name);
+            }
+            world.add_in(zone, plan)
+        };
+        for number in 0..settings.aggregators {
+            add(world, Roles::AGGREGATOR, format!("aggregator-{region}-{number}"), number);
+        }
+        for number in (0..settings.edges).filter(|edge| edge % settings.regions == region) {
+            edges.push(add(world, Roles::EDGE, format!("edge-{number}"), number));
+        }
+    }
+    edges
+}
+
+/// Makes the clients, spread over the edges; returns each agent's subject too.
+fn make_clients(settings: &Settings, world: &World, edges: &[usize], rng: &mut Rng) -> (Clients, Vec<Bytes>) {
+    let mut clients = Clients::default();
+    let mut subjects = Vec::new();
+    let per_client = settings.agents_per_client.max(1);
+    let mut first = 0;
+    while first < settings.agents {
+        let agents = first..(first + per_client).min(settings.agents);
+        let edge = edges[clients.all.len() % edges.len()];
+        let region = world.nodes[edge].plan.region.clone();
+        let near: Vec<usize> =
+            edges.iter().copied().filter(|at| world.nodes[*at].plan.region == region).collect();
+        let turn = near.iter().position(|at| *at == edge).unwrap_or(0);
+        for agent in agents.clone() {
+            subjects.push(Bytes::from(format!("work.{region}.{}", agent % TOPICS)));
+        }
+        let pattern = match rng.below(4) {
+            0 => Some(format!("work.*.{}", rng.below(TOPICS))),
+            1 => Some(format!("work.{region}.>")),
+            2 => Some(format!("work.r{}.{}", rng.below(settings.regions as u64), rng.below(TOPICS))),
+            _ => None,
+        };
+        let pattern = pattern.map(|text| Pattern::parse(&text).expect("made of good tokens"));
+        clients.add(near, turn, agents.clone(), pattern);
+        first = agents.end;
+    }
+    (clients, subjects)
+}

@@ -1,0 +1,145 @@
+//! Scenarios: what a run is like, by name or from a file.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::link::Conditions;
+use crate::settings::{FaultRates, Settings};
+
+/// A scenario as a file says it (TOML); what is left out is as in `quiet`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Scenario {
+    /// Whether the seed draws everything else.
+    pub drawn: bool,
+    /// Edges over all regions.
+    pub nodes: Option<usize>,
+    /// Regions.
+    pub regions: Option<usize>,
+    /// Agents.
+    pub agents: Option<u64>,
+    /// Entries a second.
+    pub rate: Option<u64>,
+    /// Seconds with work and faults.
+    pub time_s: Option<u64>,
+    /// Seconds to heal and rest.
+    pub settle_s: Option<u64>,
+    /// The network within a region.
+    pub network: Network,
+    /// Mean seconds between two faults of a kind, over the whole mesh.
+    pub faults: Faults,
+}
+
+/// What ways within a region are like.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Network {
+    /// One way, in milliseconds.
+    pub latency_ms: Option<f64>,
+    /// Added evenly, in milliseconds.
+    pub jitter_ms: f64,
+    /// Share of packets that are lost, 0.0 to 1.0.
+    pub loss: f64,
+    /// Share of datagrams that come twice.
+    pub duplication: f64,
+    /// Share of datagrams that are overtaken.
+    pub reordering: f64,
+}
+
+/// Mean seconds between two faults of a kind; zero for never.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Faults {
+    /// A node is killed and started again.
+    pub crash_s: u64,
+    /// A node is paused.
+    pub pause_s: u64,
+    /// Two nodes cannot reach each other.
+    pub cut_s: u64,
+    /// One cannot reach another.
+    pub one_way_s: u64,
+    /// A link is closed.
+    pub close_s: u64,
+    /// Part of a region is cut off.
+    pub partition_s: u64,
+}
+
+const NAMED: [(&str, &str); 6] = [
+    ("drawn", "mesh, network, work and faults as the seed draws them"),
+    ("quiet", "nothing goes wrong"),
+    ("crashes", "nodes are killed and started again, every 5 s on average"),
+    ("pauses", "nodes stop for seconds and go on"),
+    ("cuts", "ways between two nodes carry nothing, or only one way"),
+    ("partitions", "part of a region is cut off from the rest"),
+];
+
+impl Scenario {
+    /// The names of scenarios and what they are.
+    pub fn all() -> &'static [(&'static str, &'static str)] {
+        &NAMED
+    }
+
+    /// The scenario of this name.
+    pub fn named(name: &str) -> Option<Scenario> {
+        let faults = |faults| Scenario { faults, ..Scenario::default() };
+        Some(match name {
+            "drawn" => Scenario { drawn: true, ..Scenario::default() },
+            "quiet" => Scenario::default(),
+            "crashes" => faults(Faults { crash_s: 5, ..Faults::default() }),
+            "pauses" => faults(Faults { pause_s: 5, ..Faults::default() }),
+            "cuts" => faults(Faults { cut_s: 4, one_way_s: 8, ..Faults::default() }),
+            "partitions" => faults(Faults { partition_s: 15, ..Faults::default() }),
+            _ => return None,
+        })
+    }
+
+    /// What to simulate for `seed`.
+    pub fn settings(&self, seed: u64) -> Settings {
+        if self.drawn {
+            return Settings::drawn(seed);
+        }
+        let mut settings = Settings { seed, ..Settings::quiet() };
+        if let Some(regions) = self.regions {
+            settings.set_regions(regions.max(1));
+        }
+        settings.edges = self.nodes.unwrap_or(settings.edges).max(settings.regions);
+        settings.agents = self.agents.unwrap_or(settings.agents);
+        settings.rate = self.rate.unwrap_or(settings.rate);
+        settings.time = self.time_s.map_or(settings.time, Duration::from_secs);
+        settings.settle = self.settle_s.map_or(settings.settle, Duration::from_secs);
+        let network = &self.network;
+        let milliseconds = |ms: f64| Duration::try_from_secs_f64(ms / 1000.0).unwrap_or_default();
+        settings.near = Conditions {
+            latency: network.latency_ms.map_or(settings.near.latency, milliseconds),
+            jitter: milliseconds(network.jitter_ms),
+            loss: network.loss.clamp(0.0, 1.0),
+            duplication: network.duplication.clamp(0.0, 1.0),
+            reordering: network.reordering.clamp(0.0, 1.0),
+            bandwidth: None,
+        };
+        let faults = &self.faults;
+        settings.faults = FaultRates {
+            crash: Duration::from_secs(faults.crash_s),
+            pause: Duration::from_secs(faults.pause_s),
+            cut: Duration::from_secs(faults.cut_s),
+            one_way: Duration::from_secs(faults.one_way_s),
+            close: Duration::from_secs(faults.close_s),
+            partition: Duration::from_secs(faults.partition_s),
+        };
+        settings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_in_the_list_is_a_scenario() {
+        for (name, _) in Scenario::all() {
+            assert!(Scenario::named(name).is_some(), "{name}");
+        }
+        assert_eq!(Scenario::named("nonsense"), None);
+    }
+}

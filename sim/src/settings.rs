@@ -1,0 +1,143 @@
+//! What is simulated.
+
+use std::time::Duration;
+
+use starling_core::rng::Rng;
+
+use crate::link::Conditions;
+use crate::matrix::Matrix;
+
+/// A mesh, its work and its faults. Everything else follows from the seed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Where all chance begins.
+    pub seed: u64,
+    /// Edges over all regions.
+    pub edges: usize,
+    /// Regions; with one there is neither aggregator nor coordinator unless asked for.
+    pub regions: usize,
+    /// Aggregators a region.
+    pub aggregators: usize,
+    /// Coordinators.
+    pub coordinators: usize,
+    /// Agents over all edges.
+    pub agents: u64,
+    /// Agents that share a connection.
+    pub agents_per_client: u64,
+    /// Entries published a second, all agents together.
+    pub rate: u64,
+    /// How long faults are on.
+    pub time: Duration,
+    /// How long the mesh has to heal, and is then at rest.
+    pub settle: Duration,
+    /// What ways within a region are like.
+    pub near: Conditions,
+    /// Round trips between regions; the near ones hold within.
+    pub matrix: Matrix,
+    /// Which faults happen.
+    pub faults: FaultRates,
+    /// Whether control messages are read from their encoding again.
+    pub wire: bool,
+    /// Whether nodes sign with ed25519.
+    pub ed25519: bool,
+    /// Whether to keep what happened, for people.
+    pub story: bool,
+}
+
+/// How often each fault happens, as a mean time between two of it over the whole mesh; zero never.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct FaultRates {
+    /// A node is killed, and started again a while later.
+    pub crash: Duration,
+    /// A node stops for a while and goes on.
+    pub pause: Duration,
+    /// Two nodes cannot reach each other for a while.
+    pub cut: Duration,
+    /// One node cannot reach another, which can reach it.
+    pub one_way: Duration,
+    /// A link is closed.
+    pub close: Duration,
+    /// Some nodes of a region are cut off from the rest of it.
+    pub partition: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            seed: 1,
+            edges: 8,
+            regions: 2,
+            aggregators: 2,
+            coordinators: 1,
+            agents: 200,
+            agents_per_client: 10,
+            rate: 200,
+            time: Duration::from_secs(30),
+            settle: Duration::from_secs(30),
+            near: Conditions::perfect(Duration::from_micros(500)),
+            matrix: Matrix::default(),
+            faults: FaultRates::default(),
+            wire: false,
+            ed25519: false,
+            story: false,
+        }
+    }
+}
+
+impl Settings {
+    /// A mesh to which nothing happens.
+    pub fn quiet() -> Settings {
+        Settings::default()
+    }
+
+    /// So many regions: one alone has neither aggregators nor a coordinator.
+    pub fn set_regions(&mut self, regions: usize) {
+        self.regions = regions;
+        self.aggregators = if regions > 1 { 2 } else { 0 };
+        self.coordinators = usize::from(regions > 1);
+    }
+
+    /// Topology, network, work and faults as `seed` draws them: each run leaves some features out, so
+    /// that rare combinations come up (swarm testing; Groce et al. 2012).
+    pub fn drawn(seed: u64) -> Settings {
+        let mut rng = Rng::new(seed ^ 0x5EED);
+        let regions = 1 + rng.below(3) as usize;
+        let edges = regions * (2 + rng.below(4) as usize);
+        let is_tall = regions > 1 || rng.below(2) == 0;
+        let milliseconds = |rng: &mut Rng, bound: u64| Duration::from_micros(100 + rng.below(bound * 1000));
+        let sometimes = |mean: u64, rng: &mut Rng| match rng.below(2) {
+            0 => Duration::ZERO,
+            _ => Duration::from_secs(mean + rng.below(mean)),
+        };
+        let mut near = Conditions::perfect(milliseconds(&mut rng, 20));
+        if rng.below(2) == 0 {
+            near.jitter = milliseconds(&mut rng, 10);
+        }
+        if rng.below(3) == 0 {
+            near.loss = rng.below(20) as f64 / 100.0;
+            near.duplication = 0.02;
+            near.reordering = 0.05;
+        }
+        let faults = FaultRates {
+            crash: sometimes(8, &mut rng),
+            pause: sometimes(10, &mut rng),
+            cut: sometimes(6, &mut rng),
+            one_way: sometimes(10, &mut rng),
+            close: sometimes(4, &mut rng),
+            partition: sometimes(20, &mut rng),
+        };
+        Settings {
+            seed,
+            edges,
+            regions,
+            aggregators: if is_tall { 1 + rng.below(2) as usize } else { 0 },
+            coordinators: usize::from(is_tall),
+            agents: 20 + rng.below(200),
+            agents_per_client: 1 + rng.below(20),
+            rate: 20 + rng.below(400),
+            near,
+            faults,
+            ..Settings::default()
+        }
+    }
+}
