@@ -246,25 +246,68 @@ impl Bundle {
     }
 }
 
+/// The front of a header, which names the bundle: its first 48 bytes, or 80 with a previous hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Front {
+    /// What the entries are.
+    pub class: Class,
+    /// Whether it has the whole state rather than what changed.
+    pub is_checkpoint: bool,
+    /// Agents that the header says follow.
+    pub agents: u16,
+    /// Sections that the header says follow.
+    pub sections: u16,
+    /// The mesh.
+    pub mesh: MeshId,
+    /// The node that signed.
+    pub origin: ShortId,
+    /// The origin's incarnation.
+    pub incarnation: u64,
+    /// Number within (origin, incarnation, class).
+    pub sequence: u64,
+    /// The origin's hybrid logical clock.
+    pub clock: u64,
+    /// Hash of the header before this one.
+    pub previous: Option<[u8; 32]>,
+}
+
+impl Front {
+    /// Reads the front alone; leaves the reader behind it and checks no count.
+    pub fn decode(reader: &mut Reader<'_>) -> Result<Front, DecodeError> {
+        if reader.u8()? != BUNDLE_VERSION {
+            return Err(DecodeError::Invalid("bundle version"));
+        }
+        let class = Class::from_number(reader.u8()?).ok_or(DecodeError::Invalid("class"))?;
+        let flags = reader.u16()?;
+        Ok(Front {
+            class,
+            is_checkpoint: flags & FLAG_CHECKPOINT != 0,
+            agents: reader.u16()?,
+            sections: reader.u16()?,
+            mesh: MeshId(reader.u64()?),
+            origin: ShortId(reader.u64()?),
+            incarnation: reader.u64()?,
+            sequence: reader.u64()?,
+            clock: reader.u64()?,
+            previous: if flags & FLAG_PREVIOUS != 0 { Some(reader.array()?) } else { None },
+        })
+    }
+
+    /// Whether it lists more than any bundle of this version may hold.
+    pub fn is_overlong(&self) -> bool {
+        usize::from(self.agents) > limits::BUNDLE_ENTRIES_MAX
+            || usize::from(self.sections) > limits::BUNDLE_SECTIONS_MAX
+    }
+}
+
 fn decode_header(header: Bytes) -> Result<Bundle, DecodeError> {
     let signed = header.len() - SIGNATURE_BYTES;
     let mut reader = Reader::new(&header[..signed]);
-    if reader.u8()? != BUNDLE_VERSION {
-        return Err(DecodeError::Invalid("bundle version"));
-    }
-    let class = Class::from_number(reader.u8()?).ok_or(DecodeError::Invalid("class"))?;
-    let flags = reader.u16()?;
-    let agents_count = usize::from(reader.u16()?);
-    let sections_count = usize::from(reader.u16()?);
-    if agents_count > limits::BUNDLE_ENTRIES_MAX || sections_count > limits::BUNDLE_SECTIONS_MAX {
+    let front = Front::decode(&mut reader)?;
+    if front.is_overlong() {
         return Err(DecodeError::TooLong("bundle table"));
     }
-    let mesh = MeshId(reader.u64()?);
-    let origin = ShortId(reader.u64()?);
-    let incarnation = reader.u64()?;
-    let sequence = reader.u64()?;
-    let clock = reader.u64()?;
-    let previous = if flags & FLAG_PREVIOUS != 0 { Some(reader.array()?) } else { None };
+    let (agents_count, sections_count) = (usize::from(front.agents), usize::from(front.sections));
     let mut agents = Vec::with_capacity(agents_count);
     for _ in 0..agents_count {
         agents.push(AgentId(reader.array()?));
@@ -276,14 +319,14 @@ fn decode_header(header: Bytes) -> Result<Bundle, DecodeError> {
     reader.finish()?;
     let hash = *blake3::hash(&header[..signed]).as_bytes();
     Ok(Bundle {
-        class,
-        mesh,
-        origin,
-        incarnation,
-        sequence,
-        clock,
-        previous,
-        is_checkpoint: flags & FLAG_CHECKPOINT != 0,
+        class: front.class,
+        mesh: front.mesh,
+        origin: front.origin,
+        incarnation: front.incarnation,
+        sequence: front.sequence,
+        clock: front.clock,
+        previous: front.previous,
+        is_checkpoint: front.is_checkpoint,
         agents,
         sections,
         header,
