@@ -13,8 +13,12 @@
 //! **Invariant:** what somebody else claims moves no reputation. Soft evidence is what this node saw
 //! on a link whose TLS identity is the offender; anything else must be a proof.
 
+pub mod ledger;
+pub mod offence;
 pub mod opening;
 pub mod proof;
 
+pub use ledger::{Ledger, Party};
+pub use offence::{Offence, Reputation, Verdict};
 pub use opening::Opening;
 pub use proof::{Culprit, Proof, ProofError};
