@@ -13,11 +13,15 @@
 //! **Invariant:** what somebody else claims moves no reputation. Soft evidence is what this node saw
 //! on a link whose TLS identity is the offender; anything else must be a proof.
 
+pub mod bucket;
+pub mod budget;
 pub mod ledger;
 pub mod offence;
 pub mod opening;
 pub mod proof;
 
+pub use bucket::{AtomicBucket, Bucket, Rate};
+pub use budget::{Budget, Share, Spent};
 pub use ledger::{Ledger, Party};
 pub use offence::{Offence, Reputation, Verdict};
 pub use opening::Opening;
