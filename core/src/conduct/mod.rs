@@ -15,6 +15,7 @@
 
 pub mod bucket;
 pub mod budget;
+pub mod diversity;
 pub mod ledger;
 pub mod offence;
 pub mod opening;
