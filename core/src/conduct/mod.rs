@@ -19,11 +19,15 @@ pub mod diversity;
 pub mod ledger;
 pub mod offence;
 pub mod opening;
+pub mod policy;
 pub mod proof;
+pub mod quarantine;
 
 pub use bucket::{AtomicBucket, Bucket, Rate};
 pub use budget::{Budget, Share, Spent};
 pub use ledger::{Ledger, Party};
 pub use offence::{Offence, Reputation, Verdict};
 pub use opening::Opening;
+pub use policy::{Action, Policy};
 pub use proof::{Culprit, Proof, ProofError};
+pub use quarantine::Quarantine;
