@@ -115,8 +115,7 @@ impl Bucket {
         Bucket(units(now))
     }
 
-    /// Takes `count` tokens, or none where there are fewer. None are needed always; more than the burst
-    /// are never there.
+    /// Takes `count` tokens, or none where there are fewer; more than the burst are never there.
     pub fn take(&mut self, rate: &Rate, now: Time, count: u64) -> bool {
         match rate.taken(self.0, now, count) {
             Some(word) => {

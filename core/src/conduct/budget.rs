@@ -134,7 +134,7 @@ impl Budget {
     }
 
     /// Pays for `checks` signatures of a peer, all or none. At most two loops of
-    /// [`super::bucket::TRIES_MAX`] exchanges; usually two exchanges, some 20 ns.
+    /// [`super::bucket::TRIES_MAX`] exchanges; usually two exchanges.
     pub fn try_spend(&self, share: &Share, now: Time, checks: u64) -> Spent {
         let spent = self.pay(share, now, checks);
         if spent == Spent::Refused {

@@ -213,7 +213,7 @@ impl Ledger {
     }
 }
 
-/// One party that is no stranger; 48 bytes.
+/// One party that is no stranger; 40 bytes.
 #[derive(Clone, Copy, Debug)]
 struct Record {
     /// As it was at `settled`.
