@@ -23,4 +23,5 @@ pub mod state;
 pub mod summary;
 pub mod time;
 pub mod timers;
+pub mod topology;
 pub mod wire;
