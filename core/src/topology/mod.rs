@@ -10,7 +10,7 @@
 //! May depend on names, time, the generator and the hasher; knows nothing of links, sockets or the wire.
 
 pub mod broadcast;
-
+pub mod manager;
 pub mod partition;
 pub mod pool;
 pub mod rings;
@@ -18,7 +18,7 @@ pub mod rtt;
 pub mod tree;
 
 pub use broadcast::{Broadcast, Part};
-
+pub use manager::{Manager, Rebalanced, Strategy};
 pub use partition::{Detector, Operation, Status};
 pub use pool::Pool;
 pub use rings::Overlay;
