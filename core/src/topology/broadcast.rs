@@ -156,33 +156,33 @@ impl<'a> Part<'a> {
 
 /// Of each member the first hop of a shortest way from `me`.
 ///
-/// Of several nodes before a member, the one with the greatest weight for it is chosen, so destinations
+/// Of several nodes before a member, the one with the least weight for it is chosen, so destinations
 /// spread over the ways. Each hop is one nearer by what all know alike, so no message turns round.
 fn next_hops(overlay: &Overlay, me: Index, cut: &Cut) -> Vec<Index> {
     let mut hops = vec![NOBODY; overlay.len()];
-    let mut depths = vec![u16::MAX; overlay.len()];
-    let mut weights = vec![0u32; overlay.len()];
+    // Of each member depth, weight and node before it in one word, as the least of them is wanted
+    // and a branch for each would be guessed wrongly half of the time.
+    let mut best = vec![u64::MAX; overlay.len()];
     let mut reached = Vec::with_capacity(overlay.len());
     reached.push(me);
-    depths[usize::from(me)] = 0;
+    best[usize::from(me)] = 0;
     let mut head = 0;
     while head < reached.len() {
         let node = reached[head];
-        let depth = depths[usize::from(node)] + 1;
+        let depth = (best[usize::from(node)] >> 48) + 1;
+        // All nodes one nearer have had their turn, so what is before this one is settled.
+        let before = best[usize::from(node)] as Index;
+        hops[usize::from(node)] = if depth <= 2 { node } else { hops[usize::from(before)] };
         overlay.for_neighbours(node, |other| {
-            let at = usize::from(other);
-            if depths[at] < depth || cut.contains(node, other) {
+            if cut.contains(node, other) {
                 return;
             }
-            let weight = weight(other, node);
-            if depths[at] > depth {
-                depths[at] = depth;
+            let key = depth << 48 | u64::from(weight(other, node)) << 16 | u64::from(node);
+            let least = &mut best[usize::from(other)];
+            if *least == u64::MAX {
                 reached.push(other);
-            } else if weight <= weights[at] {
-                return;
             }
-            weights[at] = weight;
-            hops[at] = if node == me { other } else { hops[usize::from(node)] };
+            *least = key.min(*least);
         });
         head += 1;
     }
