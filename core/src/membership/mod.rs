@@ -26,6 +26,7 @@ use crate::wire::codec::Wire;
 use crate::wire::message::{PeerRecord, Peers};
 use crate::wire::request::Member;
 
+pub mod detector;
 mod dialling;
 mod identity;
 mod known;
