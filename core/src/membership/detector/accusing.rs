@@ -61,8 +61,8 @@ impl Detector {
             return self.hear_accused(now, said, out);
         }
         let Some(member) = self.members.get(said.subject).copied() else { return Verdict::Refused };
-        let is_over = said.life < member.life()
-            || (said.life == member.life() && member.standing >= Standing::Dead);
+        let is_over =
+            said.life < member.life() || (said.life == member.life() && member.standing >= Standing::Dead);
         if is_over || self.cases.get(&said.subject).is_some_and(|case| case.has(said)) {
             return Verdict::Known;
         }

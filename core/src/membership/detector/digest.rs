@@ -6,8 +6,8 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::statement::{Kind, Life, Standing, Statement};
 use super::Detector;
+use super::statement::{Kind, Life, Standing, Statement};
 use crate::hash::hash_id;
 use crate::id::ShortId;
 use crate::wire::codec::{DecodeError, Reader, Wire};

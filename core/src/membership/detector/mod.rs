@@ -36,8 +36,8 @@ mod rules;
 mod statement;
 mod watch;
 
-use case::Case;
 pub use case::ACCUSATIONS_MAX;
+use case::Case;
 use health::{Health, Woken};
 pub use members::Counts;
 use members::Members;
@@ -323,7 +323,11 @@ impl Detector {
             assert_eq!(is_ended, self.timers.armed_at(Key::Forget(member.id)).is_some(), "an end for ever");
             if !is_ended {
                 assert_eq!(is_accused, member.standing == Standing::Suspect, "a suspect without accuser");
-                assert_eq!(case.is_some(), self.timers.armed_at(Key::Case(member.id)).is_some(), "an open case");
+                assert_eq!(
+                    case.is_some(),
+                    self.timers.armed_at(Key::Case(member.id)).is_some(),
+                    "an open case"
+                );
             }
         }
         for (id, case) in &self.cases {

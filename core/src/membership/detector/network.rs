@@ -18,7 +18,7 @@ pub(super) struct Node {
     pub detector: Detector,
     pub links: Vec<usize>,
     pub is_up: bool,
-    /// Asleep for so many milliseconds of each second, from a phase of its own.
+    /// Asleep for so many milliseconds of each half second, from a phase of its own.
     pub sleeps: u64,
     pub paused_until: u64,
     pub heard_standing: Vec<(u64, ShortId, Standing)>,
@@ -197,9 +197,8 @@ impl Network {
                 self.act(node, |detector, now, out| detector.hear_probe(now, id(from), probe, out));
             }
             Event::Statement(from, statement) => {
-                let hear = |detector: &mut Detector, now, out: &mut _| {
-                    detector.hear(now, id(from), &statement, out)
-                };
+                let hear =
+                    |detector: &mut Detector, now, out: &mut _| detector.hear(now, id(from), &statement, out);
                 if self.act(node, hear) == Verdict::New {
                     self.flood(node, statement);
                 }
@@ -260,7 +259,7 @@ impl Network {
     fn awake_at(&self, node: usize, time: u64) -> u64 {
         let Node { sleeps, paused_until, .. } = self.nodes[node];
         let time = time.max(paused_until);
-        let into = (time + node as u64 * 137 * MILLI) % (1000 * MILLI);
+        let into = (time + node as u64 * 137 * MILLI) % (500 * MILLI);
         if into < sleeps * MILLI { time + sleeps * MILLI - into } else { time }
     }
 }

@@ -61,9 +61,8 @@ impl Detector {
     pub fn is_isolated(&self) -> bool {
         let ended = |id| self.members.standing(id).is_some_and(|standing| standing >= Standing::Dead);
         let living = self.watch.iter().filter(|subject| !ended(subject.id));
-        let (count, silent) = living.fold((0, 0), |(count, silent), subject| {
-            (count + 1, silent + usize::from(subject.is_silent))
-        });
+        let (count, silent) = living
+            .fold((0, 0), |(count, silent), subject| (count + 1, silent + usize::from(subject.is_silent)));
         count >= SUBJECTS_TO_COMPARE && (silent * 4 > count * 3 || self.watch.silenced >= SILENCED_MAX)
     }
 
@@ -103,8 +102,7 @@ impl Detector {
         let is_unclear = |(id, case): &(&ShortId, &Case)| {
             let is_idle = self.watch.get(**id).is_some_and(|subject| subject.attempt.is_none());
             let member = self.members.get(**id).filter(|member| member.standing == Standing::Suspect);
-            is_idle
-                && member.is_some_and(|member| case.of(member.life()).all(|one| one.speaker != self.me))
+            is_idle && member.is_some_and(|member| case.of(member.life()).all(|one| one.speaker != self.me))
         };
         let unclear: Vec<ShortId> = self.cases.iter().filter(is_unclear).map(|(id, _)| *id).collect();
         let chosen = self.rng.below(unclear.len() as u64) as usize;
@@ -116,7 +114,9 @@ impl Detector {
         if self.members.standing(id) == Some(Standing::Left) {
             return;
         }
-        let Some(subject) = self.watch.get_mut(id).filter(|subject| subject.attempt.is_none()) else { return };
+        let Some(subject) = self.watch.get_mut(id).filter(|subject| subject.attempt.is_none()) else {
+            return;
+        };
         let timeout = self.health.scale(self.rules.timeout(subject.rtt));
         subject.attempt = Some(Attempt {
             number,
@@ -141,7 +141,9 @@ impl Detector {
     pub(super) fn press(&mut self, now: Now, id: ShortId, out: &mut Vec<Effect>) {
         self.begin(now, id, out);
         let Some(subject) = self.watch.get(id) else { return };
-        let Some(mut attempt) = subject.attempt.filter(|attempt| attempt.stage == Stage::Direct) else { return };
+        let Some(mut attempt) = subject.attempt.filter(|attempt| attempt.stage == Stage::Direct) else {
+            return;
+        };
         let timeout = self.health.scale(self.rules.timeout(subject.rtt));
         let count = self.rules.helpers as usize;
         let drawn = self.rng.choose_multiple(subject.co_observers.len(), count * 2);
@@ -181,18 +183,21 @@ impl Detector {
             Stage::Direct => self.press(now, id, out),
             Stage::Indirect => {
                 subject.attempt = None;
-                self.missed(now, id, (attempt.asked, attempt.missing()), out);
+                self.missed(now, id, attempt.nacks != 0, out);
             }
         }
     }
 
-    /// A probe ended without answer. Helpers that said nothing either speak against this node.
-    fn missed(&mut self, now: Now, id: ShortId, (asked, missing): (usize, u32), out: &mut Vec<Effect>) {
+    /// A probe ended without answer. That no helper said a word either speaks against this node.
+    ///
+    /// Lifeguard charges every missing nack; where many die at once, helpers among them, that made
+    /// the survivors hold themselves for sick.
+    fn missed(&mut self, now: Now, id: ShortId, is_helped: bool, out: &mut Vec<Effect>) {
         self.counters.timeouts += 1;
         self.watch.missed(id);
         // Who is dead already gives no answer to a node that is well.
         if self.members.standing(id).is_some_and(|standing| standing < Standing::Dead) {
-            self.health.worsen(if asked == 0 { 1 } else { missing });
+            self.health.worsen(u32::from(!is_helped));
             self.accuse(now, id, out);
         }
     }
@@ -216,7 +221,9 @@ impl Detector {
 
     fn hear_nack(&mut self, from: ShortId, number: u32) {
         let Some(id) = self.probed(from, number) else { return };
-        let Some(attempt) = self.watch.get_mut(id).and_then(|subject| subject.attempt.as_mut()) else { return };
+        let Some(attempt) = self.watch.get_mut(id).and_then(|subject| subject.attempt.as_mut()) else {
+            return;
+        };
         if let Some(place) = attempt.helper(from) {
             attempt.nacks |= 1 << place;
             self.counters.nacks += 1;

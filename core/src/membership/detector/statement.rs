@@ -142,6 +142,10 @@ impl Wire for Statement {
         let (speaker, subject) = (ShortId(reader.u64()?), ShortId(reader.u64()?));
         let statement =
             Statement { speaker, kind, subject, life: Life::decode(reader)?, said: reader.u64()? };
-        if statement.is_proper() { Ok(statement) } else { Err(DecodeError::Invalid("speaker of a statement")) }
+        if statement.is_proper() {
+            Ok(statement)
+        } else {
+            Err(DecodeError::Invalid("speaker of a statement"))
+        }
     }
 }

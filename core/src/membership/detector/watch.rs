@@ -53,11 +53,6 @@ impl Attempt {
     pub fn helper(&self, id: ShortId) -> Option<usize> {
         self.helpers[..self.asked].iter().position(|helper| *helper == id)
     }
-
-    /// How many helpers said nothing.
-    pub fn missing(&self) -> u32 {
-        (self.asked as u32).saturating_sub(self.nacks.count_ones())
-    }
 }
 
 #[derive(Debug)]

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::membership::detector::digest::{Digest, Entry};
+use crate::rng::Rng;
 use crate::wire::codec::Wire;
 
 fn lives() -> impl Strategy<Value = Life> {
@@ -13,7 +14,7 @@ fn lives() -> impl Strategy<Value = Life> {
 
 fn statements() -> impl Strategy<Value = Statement> {
     let kinds = [Kind::Join, Kind::Alive, Kind::Suspect, Kind::Confirm, Kind::Leave];
-    let parts = (0..8usize, 0..8usize, prop::sample::select(&kinds[..]), lives(), 999_000..1_030_000u64);
+    let parts = (0..8usize, 0..8usize, prop::sample::select(kinds.to_vec()), lives(), 999_000..1_030_000u64);
     parts.prop_map(|(speaker, subject, kind, life, said)| {
         let is_accusation = kind.is_accusation();
         let subject = id(if is_accusation { subject } else { speaker });
@@ -148,7 +149,7 @@ proptest! {
         prop_assert!(probe.to_bytes().len() <= 13);
         prop_assert_eq!(Probe::from_bytes(&probe.to_bytes()), Ok(probe));
         if said.is_proper() {
-            prop_assert_eq!(said.to_bytes().as_ref(), &said.message()[..]);
+            prop_assert_eq!(said.to_bytes().to_vec(), said.message().to_vec());
             prop_assert_eq!(Statement::from_bytes(&said.to_bytes()), Ok(said));
         } else {
             prop_assert!(Statement::from_bytes(&said.to_bytes()).is_err());
