@@ -10,7 +10,7 @@ const MILLI: u64 = 1_000_000;
 #[derive(Clone, Copy)]
 enum Event {
     Wake,
-    Probe(usize, Probe, bool),
+    Probe(usize, Probe),
     Statement(usize, Statement),
 }
 
@@ -193,7 +193,7 @@ impl Network {
                 self.nodes[node].wake_at = None;
                 self.act(node, Detector::wake);
             }
-            Event::Probe(from, probe, _) => {
+            Event::Probe(from, probe) => {
                 self.act(node, |detector, now, out| detector.hear_probe(now, id(from), probe, out));
             }
             Event::Statement(from, statement) => {
@@ -210,7 +210,7 @@ impl Network {
         for effect in out {
             match effect {
                 Effect::Probe { to, probe, is_reliable } => {
-                    self.send(node, node_of(to), Event::Probe(node, probe, is_reliable), is_reliable);
+                    self.send(node, node_of(to), Event::Probe(node, probe), is_reliable);
                 }
                 Effect::Say(statement) => {
                     if statement.kind.is_accusation() {

@@ -139,19 +139,17 @@ impl Rules {
         if accusers >= enough {
             return self.suspicion_min;
         }
-        let fraction = ln(accusers.max(1)) / ln(enough);
-        let range = self.suspicion_max - self.suspicion_min;
-        // Whole microseconds, so that no rounding of the last bit can differ between machines.
-        let cut = Duration::from_micros((range.as_micros() as f64 * fraction) as u64);
+        let range = (self.suspicion_max - self.suspicion_min).as_micros() as u64;
+        let cut = Duration::from_micros(range.saturating_mul(ln(accusers.max(1))) / ln(enough).max(1));
         self.suspicion_max.saturating_sub(cut).max(self.suspicion_min)
     }
 }
 
-/// Natural logarithms, the same on every machine: the library's may differ in the last bit.
-fn ln(count: usize) -> f64 {
-    const LN: [f64; 25] = [
-        0.0, 0.0, 0.6931, 1.0986, 1.3863, 1.6094, 1.7918, 1.9459, 2.0794, 2.1972, 2.3026, 2.3979, 2.4849,
-        2.5649, 2.6391, 2.7081, 2.7726, 2.8332, 2.8904, 2.9444, 2.9957, 3.0445, 3.0910, 3.1355, 3.1781,
+/// Natural logarithms in ten-thousandths: whole, so that they are the same on every machine.
+fn ln(count: usize) -> u64 {
+    const LN: [u64; 25] = [
+        0, 0, 6931, 10_986, 13_863, 16_094, 17_918, 19_459, 20_794, 21_972, 23_026, 23_979, 24_849, 25_649,
+        26_391, 27_081, 27_726, 28_332, 28_904, 29_444, 29_957, 30_445, 30_910, 31_355, 31_781,
     ];
     LN[count.min(LN.len() - 1)]
 }
