@@ -4,6 +4,7 @@
 //! for what crosses a link, and at [`hot`] for the path that every message takes.
 
 pub mod conduct;
+pub mod convergence;
 pub mod event;
 pub mod hash;
 pub mod hlc;

@@ -8,12 +8,16 @@
 //! neither audience is given one that is gone or not trusted. A lookup by name finds them all, and
 //! is for our own use.
 //!
-//! May depend on names, time and the generator. Start at [`Registry`].
+//! May depend on names, time and the generator. Start at [`Registry`]; [`exchange`] is the protocol
+//! that fills one.
 
+pub mod exchange;
 mod index;
 mod record;
+mod score;
 mod zones;
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -25,6 +29,7 @@ pub use record::{
     ADDRESSES_MAX, BadInfo, CAPABILITIES_BYTES_MAX, CAPABILITIES_MAX, CAPABILITY_BYTES_MAX, Capabilities,
     PeerInfo, PeerRecord, PeerStatus, RECORD_BYTES_MAX, Reputation, SmoothedRtt, VERSION_BYTES_MAX,
 };
+pub use score::{Availability, Score};
 use zones::{Standing, Zones};
 
 /// A peer not heard of for this long may be pruned.
@@ -125,7 +130,8 @@ impl Registry {
             self.slots.push(None);
         }
         let (status, reputation) = (PeerStatus::Alive, Reputation::FULL);
-        let record = PeerRecord { id, info, status, last_seen: now, reputation, rtt: None };
+        let availability = Availability::default();
+        let record = PeerRecord { id, info, status, last_seen: now, reputation, availability, rtt: None };
         self.index.insert(id.short(), slot);
         self.zones.add(slot, standing_of(&record));
         self.by_last_seen.insert((now, slot));
@@ -153,6 +159,11 @@ impl Registry {
     /// Sets how far `id` is trusted; false where it is unknown.
     pub fn set_reputation(&mut self, id: &NodeId, reputation: Reputation) -> bool {
         self.change(id, |record| record.reputation = reputation)
+    }
+
+    /// Notes whether `id` answered when it was contacted; false where it is unknown.
+    pub fn observe_contact(&mut self, id: &NodeId, has_answered: bool) -> bool {
+        self.change(id, |record| record.availability = record.availability.next(has_answered))
     }
 
     /// Forgets `id` and frees its slot.
@@ -230,6 +241,23 @@ impl Registry {
             nearest.extend(next.map(|(_, slot)| Slot(*slot)));
         }
         nearest
+    }
+
+    /// The `k` usable peers of the highest score that pass `is_wanted`, best first, ties in order of
+    /// name. Takes O(n log k) for n usable peers and memory for k.
+    pub fn best(&self, k: usize, audience: Audience, is_wanted: impl Fn(&PeerRecord) -> bool) -> Vec<Slot> {
+        let mut best = BTreeSet::new();
+        for slot in self.zones.visible(audience) {
+            let record = self.record_at(*slot);
+            if !is_wanted(record) {
+                continue;
+            }
+            best.insert((Reverse(record.score()), record.id, *slot));
+            if best.len() > k {
+                best.pop_last();
+            }
+        }
+        best.into_iter().map(|(_, _, slot)| Slot(slot)).collect()
     }
 
     /// Every peer that others may be told of, in no order that means anything.

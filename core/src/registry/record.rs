@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::score::{Availability, Score};
 use crate::id::{NodeId, RegionId};
 use crate::time::Time;
 
@@ -240,6 +241,8 @@ pub struct PeerRecord {
     pub last_seen: Time,
     /// How far it is trusted.
     pub reputation: Reputation,
+    /// How often it answered.
+    pub availability: Availability,
     /// How far away it is, once measured.
     pub rtt: Option<SmoothedRtt>,
 }
@@ -257,6 +260,11 @@ impl PeerRecord {
     /// Whether others may be told of it: usable, and not silent.
     pub fn is_listable(&self) -> bool {
         self.info.broadcast && self.is_usable()
+    }
+
+    /// How good it is to have.
+    pub fn score(&self) -> Score {
+        Score::of(self)
     }
 
     /// How many bytes of memory the record and what it owns take, without the registry's tables.

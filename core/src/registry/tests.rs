@@ -122,6 +122,24 @@ fn nobody_is_given_who_is_gone_or_not_trusted() {
 }
 
 #[test]
+fn the_best_come_first_and_nobody_is_listed_who_is_silent() {
+    let mut registry = with_peers(0..4);
+    registry.register(info(9, false), Time::ZERO).unwrap();
+    for (key, millis) in [(0, 50), (1, 5), (2, 5), (3, 5), (9, 1)] {
+        registry.observe_rtt(&id(key), Duration::from_millis(millis));
+    }
+    assert!((0..5).all(|_| registry.observe_contact(&id(2), true)));
+    assert!((0..40).all(|_| registry.observe_contact(&id(3), false)));
+    registry.set_reputation(&id(1), Reputation::from_f64(0.5));
+    let best = |k, audience| keys(&registry, &registry.best(k, audience, |_| true));
+    assert_eq!(best(9, Audience::Others), [2, 0, 3, 1]);
+    assert_eq!(best(2, Audience::Ourselves), [9, 2]);
+    assert_eq!(keys(&registry, &registry.best(9, Audience::Others, |record| record.id == id(0))), [0]);
+    let availability = |key| registry.get(&id(key)).map(|record| record.availability.as_f64());
+    assert!(availability(3) < Some(0.01) && availability(2) > Some(0.7));
+}
+
+#[test]
 fn random_peers_are_even() {
     let registry = with_peers(0..10);
     let mut rng = Rng::new(5);
@@ -218,6 +236,7 @@ fn step_both(registry: &mut Registry, model: &mut Model, step: Step) -> Result<(
                 status: PeerStatus::Alive,
                 last_seen: hours(hour),
                 reputation: Reputation::FULL,
+                availability: Availability::default(),
                 rtt: None,
             });
             record.info.broadcast = broadcast;
