@@ -24,7 +24,8 @@ impl Default for Availability {
 impl Availability {
     /// After one more contact.
     pub fn next(self, has_answered: bool) -> Availability {
-        let score = if has_answered { self.0 + (10_000 - self.0).div_ceil(8) } else { self.0 - self.0.div_ceil(8) };
+        let score =
+            if has_answered { self.0 + (10_000 - self.0).div_ceil(8) } else { self.0 - self.0.div_ceil(8) };
         Availability(score)
     }
 

@@ -133,7 +133,7 @@ fn the_best_come_first_and_nobody_is_listed_who_is_silent() {
     registry.set_reputation(&id(1), Reputation::from_f64(0.5));
     let best = |k, audience| keys(&registry, &registry.best(k, audience, |_| true));
     assert_eq!(best(9, Audience::Others), [2, 0, 3, 1]);
-    assert_eq!(best(2, Audience::Ourselves), [9, 2]);
+    assert_eq!(best(2, Audience::Ourselves), [2, 9]);
     assert_eq!(keys(&registry, &registry.best(9, Audience::Others, |record| record.id == id(0))), [0]);
     let availability = |key| registry.get(&id(key)).map(|record| record.availability.as_f64());
     assert!(availability(3) < Some(0.01) && availability(2) > Some(0.7));

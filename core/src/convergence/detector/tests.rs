@@ -52,7 +52,10 @@ fn a_new_incarnation_replaces_what_was_lacking() {
     detector.report_count(id(8), 2);
     assert_eq!(detector.lag(id(8)).map(|lag| lag.versions), Some(1));
     detector.report(at(3), id(7), [(id(1), 2, 3)].into_iter());
-    assert_eq!((detector.lag(id(7)).map(|lag| lag.versions), detector.lag_of_ourselves().versions), (Some(0), 0));
+    assert_eq!(
+        (detector.lag(id(7)).map(|lag| lag.versions), detector.lag_of_ourselves().versions),
+        (Some(0), 0)
+    );
     assert!(detector.forget_origin(id(1)) && !detector.forget_origin(id(1)));
     detector.report(at(4), id(7), std::iter::empty());
     assert_eq!(detector.lag(id(7)).map(|lag| lag.versions), Some(0));

@@ -7,8 +7,8 @@ use super::message::{Authored, Flood, PeerBody, PeerHello, PeerMessage, Request,
 use super::recent::Freshness;
 use super::routes::Answer;
 use super::{
-    Effect, HEARTBEAT_TTL, LIST_RECORDS_MAX, NAME_BYTES_MAX, Offence, PeerExchange, PeerList, Query, RECORD_TTL,
-    REQUEST_TTL, Step, TTL_MAX, VERSIONS,
+    Effect, HEARTBEAT_TTL, LIST_RECORDS_MAX, NAME_BYTES_MAX, Offence, PeerExchange, PeerList, Query,
+    RECORD_TTL, REQUEST_TTL, Step, TTL_MAX, VERSIONS,
 };
 use crate::id::{NodeId, ShortId};
 

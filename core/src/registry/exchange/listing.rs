@@ -149,9 +149,11 @@ impl PeerExchange {
 
     /// The authors' words that answer `query`, the best first, for somebody else.
     pub(super) fn answer_for_others(&mut self, query: &Query, count: usize, asker: ShortId) -> Vec<Authored> {
-        let own = self.own.published.as_ref().filter(|(info, _)| {
-            info.broadcast && (query.matches(info) || self.offers.contains(query))
-        });
+        let own = self
+            .own
+            .published
+            .as_ref()
+            .filter(|(info, _)| info.broadcast && (query.matches(info) || self.offers.contains(query)));
         let mut answer: Vec<Authored> = own.map(|(_, authored)| authored.clone()).into_iter().collect();
         for slot in self.best(query, count + 1) {
             let is_asker = self.registry.record(slot).is_none_or(|record| record.id.short() == asker);

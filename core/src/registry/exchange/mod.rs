@@ -35,8 +35,8 @@ use crate::rng::Rng;
 use crate::time::{Now, Time};
 use listing::{Known, Silenced};
 pub use message::{
-    AUTHORED_BYTES_MAX, Authored, Flood, Heartbeat, LIST_RECORDS_MAX, MESSAGE_BYTES_MAX, NAME_BYTES_MAX, PeerBody,
-    PeerHello, PeerList, PeerMessage, Record, Request, Said, SaidKind,
+    AUTHORED_BYTES_MAX, Authored, Flood, Heartbeat, LIST_RECORDS_MAX, MESSAGE_BYTES_MAX, NAME_BYTES_MAX,
+    PeerBody, PeerHello, PeerList, PeerMessage, Record, Request, Said, SaidKind,
 };
 use recent::Recent;
 pub use recent::{SEEN_MAX, SEEN_PER_AUTHOR_MAX, WINDOW};

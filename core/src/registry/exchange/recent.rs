@@ -67,10 +67,6 @@ impl Recent {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.seen.len()
-    }
-
     fn forget(&mut self, wall: Time) {
         let is_over = |wall_ms: u64| Time::from_millis(wall_ms) + WINDOW < wall;
         while let Some(&(wall_ms, author, _)) = self.seen.first()
@@ -114,7 +110,7 @@ mod tests {
         assert_eq!(recent.judge(at(130), AUTHOR, 7, 100_000), Freshness::Duplicate);
         assert_eq!(recent.judge(at(130), AUTHOR, 8, 100_000), Freshness::New);
         assert_eq!(recent.judge(at(131), AUTHOR, 7, 100_000), Freshness::Stale);
-        assert_eq!(recent.len(), 0);
+        assert_eq!(recent.seen.len(), 0);
         // The clock jumps back: what was forgotten is not new.
         assert_eq!(recent.judge(at(100), AUTHOR, 7, 100_000), Freshness::Stale);
         assert_eq!(recent.judge(at(100), AUTHOR, 9, 100_001), Freshness::New);
