@@ -19,7 +19,6 @@ pub mod node;
 pub mod paged;
 pub mod registry;
 pub mod rng;
-
 pub mod state;
 pub mod summary;
 pub mod time;
