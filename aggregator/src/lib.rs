@@ -10,6 +10,7 @@
 pub mod directory;
 pub mod interest;
 mod locate;
+mod telling;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,8 @@ use bytes::Bytes;
 use directory::{Directory, Moved};
 use interest::Carrying;
 use locate::Questions;
+use std::collections::BTreeSet;
+
 use starling_core::event::Event;
 use starling_core::hot::counters::Snapshot;
 use starling_core::id::{AgentId, RegionId, ShortId};
@@ -61,6 +64,8 @@ pub struct Aggregator {
     peers_next: Time,
     updates: Updates,
     missed: Missed<RegionId>,
+    /// Edges that are to hear of a gap when their link is back.
+    untold: BTreeSet<ShortId>,
     replication: Replication,
     measured: Box<Snapshot>,
     started: Option<Time>,
@@ -87,6 +92,7 @@ impl Aggregator {
             peers_next: Time::ZERO,
             updates: Updates::default(),
             missed: Missed::default(),
+            untold: BTreeSet::new(),
             replication,
             measured: Box::default(),
             started: None,
@@ -104,7 +110,7 @@ impl Aggregator {
                 Fact::Up(id, link) => self.peer_up(now, id, link, out),
                 Fact::Down(id, link) => self.peer_down(now, id, link, out),
                 Fact::Lost(id) => self.peer_lost(now, id, out),
-                Fact::Returned(id) => self.routes.peer_returned(id),
+                Fact::Returned(id, _) => self.routes.peer_returned(id),
                 Fact::Met(id) => self.routes.peer_met(id),
             }
         }
@@ -117,6 +123,9 @@ impl Aggregator {
         if region == self.region() {
             if roles.has(Roles::EDGE) {
                 self.carrying.add_edge(link, out);
+            }
+            if self.untold.remove(&id) {
+                out.send(link, ControlBody::Missed(message::Missed { region: 0 }));
             }
         } else if roles.has(Roles::AGGREGATOR) {
             self.routes.add_way(now, region, id);
@@ -164,6 +173,7 @@ impl Aggregator {
             self.carrying.change(of, &change);
         }
         self.directory.remove_edge(id);
+        self.untold.remove(&id);
         if self.fold.remove_edge(id) {
             self.want_figure(now);
         }
@@ -180,7 +190,6 @@ impl Aggregator {
         let is_edge = region == self.region() && roles.has(Roles::EDGE);
         let is_aggregator = roles.has(Roles::AGGREGATOR);
         match body {
-            ControlBody::Peers(peers) => self.neighbours.hear(now, peers, out),
             ControlBody::Interest(interest) => {
                 let is_own = interest.region == 0 && is_edge;
                 let is_regions = interest.region == region.0 && is_aggregator && region != self.region();
@@ -241,7 +250,11 @@ impl Aggregator {
             ControlBody::Missed(missed) if is_aggregator && missed.region == self.region().0 => {
                 self.missed.extend(now, [RegionId(0)]);
             }
-            ControlBody::Leaving(_)
+            ControlBody::Peers(_)
+            | ControlBody::Probe(_)
+            | ControlBody::Statements(_)
+            | ControlBody::Standings(_)
+            | ControlBody::Leaving(_)
             | ControlBody::Missed(_)
             | ControlBody::Superseded(_)
             | ControlBody::NotHere(_)
@@ -359,34 +372,6 @@ impl Aggregator {
         out.reply(connection, id, say);
     }
 
-    /// Edges that are back after this aggregator had taken them for lost hear that it kept nothing.
-    fn tell_missed(&mut self, out: &mut Outbox) {
-        for (region, peer) in self.routes.take_missed() {
-            let link = self.neighbours.get(peer).and_then(|known| known.link);
-            // What is owed to another region is owed by the edges, which see for themselves.
-            if let Some(link) = link.filter(|_| region == RegionId(0)) {
-                out.send(link, ControlBody::Missed(message::Missed { region: 0 }));
-            }
-        }
-    }
-
-    /// Passes on whose subscribers have missed something: 0 are this region's own.
-    fn spread_missed(&mut self, now: Now, out: &mut Outbox) {
-        let mine = self.region();
-        for region in self.missed.take(now) {
-            for (_, link, known) in self.neighbours.linked() {
-                let roles = known.roles();
-                let is_meant = match region {
-                    RegionId(0) => known.region() == mine && roles.has(Roles::EDGE),
-                    region => known.region() == region && roles.has(Roles::AGGREGATOR),
-                };
-                if is_meant {
-                    out.send(link, ControlBody::Missed(message::Missed { region: region.0 }));
-                }
-            }
-        }
-    }
-
     /// Becomes ready for other regions once it knows what its own wants, and settled once it knows what
     /// the others want, or has waited for long enough.
     fn get_ready(&mut self, now: Now, out: &mut Outbox) {
@@ -440,7 +425,14 @@ impl Machine for Aggregator {
                 self.facts(now, facts, out);
             }
             Input::DialFailed { address } => self.neighbours.dial_failed(now, &address),
-            Input::Control { link, body } => self.on_control(now, link, body, out),
+            Input::Probe { link, body } => {
+                let facts = self.neighbours.on_probe(now, link, &body, out);
+                self.facts(now, facts, out);
+            }
+            Input::Control { link, body } => match self.neighbours.on_control(now, link, body, out) {
+                Ok(facts) => self.facts(now, facts, out),
+                Err(body) => self.on_control(now, link, body, out),
+            },
             Input::State { link, bundle } => {
                 self.replication.on_bundle(now, link, bundle, &self.neighbours, out);
             }
@@ -450,6 +442,7 @@ impl Machine for Aggregator {
                 out.reply(connection, request, RefusedCode::NotHere.because(text));
             }
             Input::Stop => {
+                self.neighbours.leave(now, out);
                 self.neighbours
                     .linked()
                     .for_each(|(_, link, _)| out.send(link, ControlBody::Leaving(Leaving {})));

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use starling_aggregator::Aggregator;
@@ -163,13 +164,14 @@ fn machine(
         process: std::process::id(),
         version: env!("CARGO_PKG_VERSION").to_string(),
         authority,
+        signer: Arc::new(key.signer()),
     };
     if roles.has(Roles::COORDINATOR) {
-        Box::new(Coordinator::new(me, key.signer(), seeds, start.seed))
+        Box::new(Coordinator::new(me, seeds, start.seed))
     } else if roles.has(Roles::AGGREGATOR) {
         Box::new(Aggregator::new(me, seeds, start.seed))
     } else {
-        Box::new(Edge::new(me, key.signer(), seeds, start.seed, start.now))
+        Box::new(Edge::new(me, seeds, start.seed, start.now))
     }
 }
 
@@ -193,6 +195,11 @@ fn tell(output: &Output, level: Level, name: &str, event: &Event) {
         Event::PeerDown { name, timed_out: true } => (Level::Warn, format!("link down: {name} fell silent")),
         Event::PeerDown { name, timed_out: false } => (Level::Debug, format!("link down: {name} closed it")),
         Event::PeerLost { name } => (Level::Warn, format!("lost: {name}")),
+        Event::PeerSuspected { name } => (Level::Info, format!("{name} does not answer")),
+        Event::PeerLeft { name } => (Level::Info, format!("{name} left")),
+        Event::FalselyAccused { by, subject } => {
+            (Level::Debug, format!("{by} accused {subject}, which lives"))
+        }
         Event::Refused { peer, reason } => (Level::Warn, format!("refused {peer}: {reason}")),
         Event::AgentSuperseded { agent } => (Level::Debug, format!("agent {agent} attached elsewhere")),
         Event::UpdateApplied { index } => (Level::Info, format!("system update {index} applied")),

@@ -303,3 +303,32 @@ fn reader_that_goes_away_ends_the_command_quietly() {
         assert_eq!((child.wait().unwrap().code(), said.as_str()), (Some(0), ""));
     }
 }
+
+#[test]
+fn a_simulation_repeats_and_refuses_what_it_cannot_read() {
+    let hash = |seed: &str| {
+        let output = run(&["sim", "--seed", seed, "-o", "json"]);
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
+        assert_eq!(report["schema"], "starling.sim/1");
+        assert_eq!(report["healed"], true);
+        report["trace_hash"].as_str().unwrap().to_string()
+    };
+    assert_eq!(hash("8"), hash("8"));
+    assert_ne!(hash("8"), hash("35"));
+    let directory = TempDir::new().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let scenario = file("s.toml", "nodes = 4\n[faults]\ncrash = 3\n");
+    let output = run(&["sim", "--scenario", &scenario]);
+    assert_eq!(code(&output), 3);
+    assert!(stderr(&output).contains("line 3") && stderr(&output).contains("crash"), "{}", stderr(&output));
+    let matrix = file("m.json", r#"{"data": {"a": {"b": -1}, "b": {"a": 1}}}"#);
+    let output = run(&["sim", "--rtt", &matrix, "--nodes", "2"]);
+    assert_eq!(code(&output), 3);
+    assert!(stderr(&output).contains("row a, column b"), "{}", stderr(&output));
+    assert_eq!(code(&run(&["sim", "--scenario", "no-such"])), 2);
+}

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 use starling_core::event::Event;
 use starling_core::id::{RegionId, ShortId};
-use starling_core::identity::{Context, Roles, Signer};
+use starling_core::identity::{Context, Roles};
 use starling_core::limits;
 use starling_core::machine::{ConnectionSlot, Input, LinkSlot, Machine, Outbox, Output};
 use starling_core::membership::{Fact, Identity, Neighbours};
@@ -33,7 +33,6 @@ pub struct Coordinator {
     neighbours: Neighbours,
     routes: Routes,
     global: Global,
-    key: Signer,
     updates: Updates,
     /// Requests in the order of their proposals.
     proposed: VecDeque<(ConnectionSlot, u64, Bytes)>,
@@ -42,13 +41,12 @@ pub struct Coordinator {
 }
 
 impl Coordinator {
-    /// A coordinator that dials `seeds` and signs updates with `key`, its identity key.
-    pub fn new(me: Identity, key: Signer, seeds: Vec<String>, seed: u64) -> Coordinator {
+    /// A coordinator that dials `seeds`.
+    pub fn new(me: Identity, seeds: Vec<String>, seed: u64) -> Coordinator {
         Coordinator {
             neighbours: Neighbours::new(me, seeds, seed),
             routes: Routes::new(seed),
             global: Global::new(),
-            key,
             updates: Updates::default(),
             proposed: VecDeque::new(),
             watchers: BTreeSet::new(),
@@ -71,7 +69,7 @@ impl Coordinator {
                     self.routes.peer_lost(now, id);
                 }
                 // Nothing is owed to anyone here.
-                Fact::Returned(_) | Fact::Met(_) => {}
+                Fact::Returned(..) | Fact::Met(_) => {}
             }
         }
     }
@@ -79,7 +77,6 @@ impl Coordinator {
     fn on_control(&mut self, now: Now, link: LinkSlot, body: ControlBody, out: &mut Outbox) {
         let Some((peer, known)) = self.neighbours.at(link) else { return };
         match body {
-            ControlBody::Peers(peers) => self.neighbours.hear(now, peers, out),
             ControlBody::Figure(bytes) if known.roles().has(Roles::AGGREGATOR) => {
                 let region = known.region();
                 let Ok(figure) = Figure::from_bytes(&bytes) else {
@@ -111,6 +108,10 @@ impl Coordinator {
             | ControlBody::Versions(_)
             | ControlBody::Reroute(_)
             | ControlBody::NotHere(_)
+            | ControlBody::Peers(_)
+            | ControlBody::Probe(_)
+            | ControlBody::Statements(_)
+            | ControlBody::Standings(_)
             | ControlBody::Leaving(_) => {}
         }
     }
@@ -187,7 +188,7 @@ impl Coordinator {
         let payload = entry.slice(8..);
         let signer = self.neighbours.me().short().0;
         let mut update = Update { index, decided_ms, payload, signer, signature: Bytes::new() };
-        let signature = self.key.sign(Context::Update, &update_message(&update));
+        let signature = self.neighbours.me().signer.sign(Context::Update, &update_message(&update));
         update.signature = Bytes::copy_from_slice(&signature.0);
         // A log that starts anew tells of what is known already.
         if self.updates.push(update, out) {
@@ -213,7 +214,14 @@ impl Machine for Coordinator {
                 self.facts(now, facts);
             }
             Input::DialFailed { address } => self.neighbours.dial_failed(now, &address),
-            Input::Control { link, body } => self.on_control(now, link, body, out),
+            Input::Probe { link, body } => {
+                let facts = self.neighbours.on_probe(now, link, &body, out);
+                self.facts(now, facts);
+            }
+            Input::Control { link, body } => match self.neighbours.on_control(now, link, body, out) {
+                Ok(facts) => self.facts(now, facts),
+                Err(body) => self.on_control(now, link, body, out),
+            },
             Input::Request { connection, id, ask } => self.on_request(now, connection, id, ask, out),
             Input::Attach { connection, request, .. } => {
                 let text = "this is a coordinator; agents attach to an edge";

@@ -26,6 +26,23 @@ pub enum Event {
         /// The peer's name.
         name: String,
     },
+    /// A node of the region does not answer this one or others; it has yet to refute that.
+    PeerSuspected {
+        /// The peer's name.
+        name: String,
+    },
+    /// A peer said good-bye.
+    PeerLeft {
+        /// The peer's name.
+        name: String,
+    },
+    /// An accusation was refuted.
+    FalselyAccused {
+        /// Who accused.
+        by: ShortId,
+        /// Whom.
+        subject: ShortId,
+    },
     /// An admission or message of a peer was refused.
     Refused {
         /// The peer.

@@ -83,6 +83,13 @@ pub enum Input {
         /// The message.
         body: ControlBody,
     },
+    /// A peer's probe came in a datagram.
+    Probe {
+        /// The link.
+        link: LinkSlot,
+        /// Encoding of [`crate::membership::detector::Probe`].
+        body: Bytes,
+    },
     /// An agents' connection is gone.
     Disconnected {
         /// The connection.
@@ -175,6 +182,13 @@ pub enum Output {
         links: Vec<LinkSlot>,
         /// The message.
         body: ControlBody,
+    },
+    /// Send a probe in a datagram, which may get lost.
+    Probe {
+        /// The link.
+        link: LinkSlot,
+        /// Encoding of [`crate::membership::detector::Probe`].
+        body: Bytes,
     },
     /// Send a bundle of class state, whole, on the priority lane.
     State {

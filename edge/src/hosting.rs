@@ -10,6 +10,7 @@ use starling_core::interest::Pattern;
 use starling_core::limits;
 use starling_core::machine::ConnectionSlot;
 use starling_core::paged::Paged;
+use starling_core::time::Time;
 use starling_core::wire::agent::{Candidate, Change};
 
 use crate::labels::{Label, Labels, Said};
@@ -39,6 +40,8 @@ struct Connection {
     subscriptions: BTreeMap<u32, (u32, Pattern)>,
     /// The same by agent, so that they end with it: (index, number).
     by_agent: BTreeSet<(u32, u32)>,
+    /// When a subscription was confirmed last.
+    confirmed: Time,
 }
 
 /// Why an agent was not taken.
@@ -124,6 +127,22 @@ impl Hosting {
     pub fn subscribers(&self) -> impl Iterator<Item = ConnectionSlot> {
         let open = self.connections.iter().filter(|(_, connection)| !connection.subscriptions.is_empty());
         open.map(|(slot, _)| *slot)
+    }
+
+    /// A subscription of a connection is in force everywhere.
+    pub fn confirmed(&mut self, now: Time, slot: ConnectionSlot) {
+        if let Some(connection) = self.connections.get_mut(&slot) {
+            connection.confirmed = now;
+        }
+    }
+
+    /// Connections with a subscription that was confirmed at `since` or later, in order.
+    pub fn confirmed_since(&self, since: Time) -> Vec<ConnectionSlot> {
+        let newer = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| !connection.subscriptions.is_empty() && connection.confirmed >= since);
+        newer.map(|(slot, _)| *slot).collect()
     }
 
     /// Whether a subscription's number is in use on its connection.

@@ -21,7 +21,7 @@ use reporting::Reporting;
 use starling_core::event::Event;
 use starling_core::hot::counters::Snapshot;
 use starling_core::id::{RegionId, ShortId};
-use starling_core::identity::{Context, Roles, Signature, Signer};
+use starling_core::identity::{Context, Roles, Signature};
 use starling_core::interest::exchange::Offer;
 use starling_core::limits;
 use starling_core::machine::{ConnectionSlot, Input, LinkSlot, Machine, Outbox, Output};
@@ -115,9 +115,9 @@ pub struct Edge {
 impl Edge {
     /// An edge that dials `seeds` and signs its agents' keys with `key`, its identity key; `seed` makes
     /// its choices repeatable.
-    pub fn new(me: Identity, key: Signer, seeds: Vec<String>, seed: u64, now: Now) -> Edge {
+    pub fn new(me: Identity, seeds: Vec<String>, seed: u64, now: Now) -> Edge {
         let incarnation = me.incarnation;
-        let replication = Replication::of_writer(me.me(), key, seed);
+        let replication = Replication::of_writer(&me, seed);
         let has_seeds = !seeds.is_empty();
         Edge {
             neighbours: Neighbours::new(me, seeds, seed),
@@ -160,7 +160,12 @@ impl Edge {
                 Fact::Lost(id) => {
                     self.routes.peer_lost(now, id);
                 }
-                Fact::Returned(id) => self.routes.peer_returned(id),
+                Fact::Returned(id, since) => {
+                    self.routes.peer_returned(id);
+                    // These were confirmed without it, and it may have taken this edge for alive.
+                    let newer = self.hosting.confirmed_since(since);
+                    self.missed.extend(now, newer);
+                }
                 Fact::Met(id) => self.routes.peer_met(id),
             }
         }
@@ -192,7 +197,6 @@ impl Edge {
         let is_ours = known.region() == mine;
         let is_aggregator = is_ours && roles.has(Roles::AGGREGATOR);
         match body {
-            ControlBody::Peers(peers) => self.neighbours.hear(now, peers, out),
             ControlBody::Interest(interest) => {
                 let is_own = interest.region == 0 && is_ours;
                 let is_carried = is_aggregator && interest.region != 0 && interest.region != mine.0;
@@ -230,7 +234,11 @@ impl Edge {
                 // Whatever is confirmed later misses nothing of it.
                 self.missed.extend(now, self.confirmed_subscribers());
             }
-            ControlBody::Leaving(_)
+            ControlBody::Peers(_)
+            | ControlBody::Probe(_)
+            | ControlBody::Statements(_)
+            | ControlBody::Standings(_)
+            | ControlBody::Leaving(_)
             | ControlBody::Missed(_)
             | ControlBody::Located(_)
             | ControlBody::Superseded(_)
@@ -325,8 +333,11 @@ impl Edge {
     /// kept nothing for them meanwhile.
     fn tell_missed(&mut self, out: &mut Outbox) {
         for (region, peer) in self.routes.take_missed() {
-            if let Some(link) = self.neighbours.get(peer).and_then(|known| known.link) {
-                out.send(link, ControlBody::Missed(message::Missed { region: region.0 }));
+            let link_to = |peer| self.neighbours.get(peer)?.link;
+            let link = link_to(peer).or_else(|| self.routes.leading_to(region).find_map(link_to));
+            match link {
+                Some(link) => out.send(link, ControlBody::Missed(message::Missed { region: region.0 })),
+                None => self.routes.put_back_missed(region, peer),
             }
         }
     }
@@ -354,7 +365,7 @@ impl Edge {
             self.tell_missed(out);
         }
         self.tell_gaps(now, out);
-        self.answer_confirmed(out);
+        self.answer_confirmed(now, out);
         if self.ask_updates_at.is_some_and(|at| at <= now.mono) {
             self.ask_updates_at = None;
             self.tell_applied(out);
@@ -380,7 +391,14 @@ impl Machine for Edge {
                 self.facts(now, facts, out);
             }
             Input::DialFailed { address } => self.neighbours.dial_failed(now, &address),
-            Input::Control { link, body } => self.on_control(now, link, body, out),
+            Input::Probe { link, body } => {
+                let facts = self.neighbours.on_probe(now, link, &body, out);
+                self.facts(now, facts, out);
+            }
+            Input::Control { link, body } => match self.neighbours.on_control(now, link, body, out) {
+                Ok(facts) => self.facts(now, facts, out),
+                Err(body) => self.on_control(now, link, body, out),
+            },
             Input::Disconnected { connection } => self.on_disconnected(now, connection, out),
             Input::Attach { connection, request, candidates, forged } => {
                 self.on_attach(now, (connection, request), candidates, forged, out);
@@ -399,6 +417,7 @@ impl Machine for Edge {
             }
             Input::Stop => {
                 self.is_stopping = true;
+                self.neighbours.leave(now, out);
                 for (_, link, _) in self.neighbours.linked() {
                     out.send(link, ControlBody::Leaving(starling_core::wire::message::Leaving {}));
                 }

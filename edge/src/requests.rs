@@ -242,11 +242,12 @@ impl Edge {
     }
 
     /// Answers subscriptions that are in force everywhere.
-    pub(crate) fn answer_confirmed(&mut self, out: &mut Outbox) {
+    pub(crate) fn answer_confirmed(&mut self, now: Now, out: &mut Outbox) {
         let in_force = self.offer.in_force();
         self.confirming.retain(|waiting| {
             let is_done = waiting.version.is_some_and(|version| version <= in_force);
             if is_done {
+                self.hosting.confirmed(now.mono, waiting.connection);
                 out.reply(waiting.connection, waiting.request, Say::Done(Empty {}));
             }
             !is_done

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use crate::broadcasts::Broadcast;
 use crate::endpoint::CloseCode;
 use crate::hub::Hub;
-use crate::link;
+use crate::{link, probe};
 
 /// How long what was said before hanging up may take to arrive.
 const LAST_WORDS: Duration = Duration::from_millis(300);
@@ -46,6 +46,7 @@ impl Executor {
                 let frame = body.to_frame();
                 links.into_iter().for_each(|link| self.hub.outlets.control(link, frame.clone().into()));
             }
+            Output::Probe { link, body } => self.probe(link, &body),
             Output::State { link, bundle } => {
                 let parcel = bundle.to_parcel(&Passage::default(), &SectionSet::present_in(&bundle));
                 plane.send_bundle(link, bundle.class, parcel, &mut self.touched);
@@ -75,6 +76,13 @@ impl Executor {
         self.hub.flush(&mut self.touched);
         // The machine feeds lanes rarely and is never made to wait for one.
         self.touched.congested.clear();
+    }
+
+    fn probe(&self, link: LinkSlot, body: &Bytes) {
+        let Some(lanes) = self.hub.outlets.link(link) else { return };
+        if lanes.connection.send_datagram(probe::to_datagram(body)).is_err() {
+            // No room, or the link ends: a probe may get lost.
+        }
     }
 
     fn hang_up(&self, link: LinkSlot, reason: &'static str) {

@@ -231,7 +231,8 @@ async fn serve(hub: Arc<Hub>, link: Link) {
         writers.spawn(write(Arc::clone(&hub), Arc::clone(&lanes), kind, stream));
     }
     let answering = connection.clone();
-    readers.spawn(async move { probe::answer(&answering).await });
+    let machine = Arc::clone(&hub);
+    readers.spawn(async move { probe::serve(&answering, Some((&machine, slot))).await });
     let mut seen = vec![Kind::Control];
     while let Ok(mut stream) = connection.accept_uni().await {
         match read_kind(&mut stream).await {

@@ -183,6 +183,7 @@ fn make_hub(
         incarnation: me.incarnation,
         process: std::process::id(),
         version: settings.version.clone(),
+        is_gone: false,
     });
     let outlets = Arc::new(Outlets::new(clock));
     let door = Box::new(Door(Arc::clone(&outlets)));

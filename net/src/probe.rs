@@ -1,10 +1,14 @@
-//! Probes: datagrams of nine bytes that every node answers, on links and on agents' connections.
+//! Probes: datagrams of nine bytes that every node answers, on links and on agents' connections; and
+//! those by which nodes find out who is alive, which are the machine's to answer.
 
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use quinn::Connection;
+use starling_core::machine::{Input, LinkSlot};
 use starling_core::wire::codec::{DecodeError, Reader};
+
+use crate::hub::Hub;
 
 /// Bytes of a probe: kind (1), nonce (8, little-endian).
 pub const PROBE_BYTES: usize = 9;
@@ -49,17 +53,40 @@ impl Probe {
     }
 }
 
+/// First byte of a datagram for the machine.
+const MEMBERSHIP: u8 = 2;
+
+/// A machine's probe as a datagram.
+pub(crate) fn to_datagram(body: &Bytes) -> Bytes {
+    let mut out = BytesMut::with_capacity(1 + body.len());
+    out.put_u8(MEMBERSHIP);
+    out.put_slice(body);
+    out.freeze()
+}
+
 /// Answers pings until the connection ends.
 pub(crate) async fn answer(connection: &Connection) {
+    serve(connection, None).await;
+}
+
+/// Answers pings until the connection ends, and hands on what is for the machine.
+pub(crate) async fn serve(connection: &Connection, machine: Option<(&Hub, LinkSlot)>) {
     let mut second = Instant::now();
     let mut answered = 0;
     while let Ok(datagram) = connection.read_datagram().await {
-        let Ok(Probe::Ping(nonce)) = Probe::from_bytes(&datagram) else { continue };
         if second.elapsed() >= Duration::from_secs(1) {
             (second, answered) = (Instant::now(), 0);
         }
         answered += 1;
-        if answered <= ANSWERS_PER_SECOND && connection.send_datagram(Probe::Pong(nonce).to_bytes()).is_err()
+        if answered > ANSWERS_PER_SECOND {
+            continue;
+        }
+        if datagram.first() == Some(&MEMBERSHIP) {
+            if let Some((hub, link)) = machine {
+                hub.input(Input::Probe { link, body: datagram.slice(1..) }).await;
+            }
+        } else if let Ok(Probe::Ping(nonce)) = Probe::from_bytes(&datagram)
+            && connection.send_datagram(Probe::Pong(nonce).to_bytes()).is_err()
         {
             // Who asks has no room for datagrams: a probe may get lost.
         }

@@ -26,6 +26,7 @@ impl World {
             Output::HangUp { link, .. } => self.hang_up(link),
             Output::Control { link, body } => self.send_control(&[link], body),
             Output::ControlToAll { links, body } => self.send_control(&links, body),
+            Output::Probe { link, body } => self.send_probe(link, body),
             Output::State { link, bundle } => {
                 let parcel = bundle.to_parcel(&Passage::default(), &SectionSet::present_in(&bundle));
                 self.send_frame(link, Lane::Priority, parcel);
@@ -109,6 +110,12 @@ impl World {
         }
     }
 
+    /// A probe is a datagram: it is lost, repeated and overtaken as the network does it.
+    fn send_probe(&mut self, link: LinkSlot, body: Bytes) {
+        let (content, bytes) = (hash_id(&body), body.len());
+        self.send(link, Sent { lane: Lane::Control, frame: Frame::Probe(body), bytes, content });
+    }
+
     fn send_frame(&mut self, link: LinkSlot, lane: Lane, parcel: Parcel) {
         let whole = flat(parcel);
         let (content, bytes) = (hash_id(&whole), whole.len() - FRAME_HEADER_BYTES);
@@ -133,7 +140,16 @@ impl World {
         else {
             return;
         };
-        self.frames += 1;
+        match &sent.frame {
+            Frame::Probe(_)
+            | Frame::Control(
+                ControlBody::Probe(_) | ControlBody::Statements(_) | ControlBody::Standings(_),
+                _,
+            ) => {
+                self.watching_frames += 1;
+            }
+            Frame::Control(..) | Frame::Bundle(_) | Frame::Acknowledge(_) => self.frames += 1,
+        }
         // Frames that leave together share packets; who counts bytes counts each packet's own once.
         self.bytes += (sent.bytes + FRAME_HEADER_BYTES + PACKET_OVERHEAD_BYTES) as u64;
         self.trace.note(self.now, from, Mark::Sent, sent.content ^ u64::from(link.0) << 32);
@@ -156,6 +172,7 @@ impl World {
                 let body = body.expect("both ends have the same version");
                 return self.input(at, Input::Control { link, body });
             }
+            Frame::Probe(body) => return self.input(at, Input::Probe { link, body }),
             Frame::Bundle(body) => plane.receive(now, link, &body, &mut self.touched),
             Frame::Acknowledge(body) => plane.acknowledge(now, link, &body, &mut self.touched),
         }
@@ -168,7 +185,7 @@ impl World {
         self.trace.step();
         let content = match input {
             // Noted by their bytes when they came.
-            Input::Control { .. } | Input::State { .. } => return,
+            Input::Control { .. } | Input::Probe { .. } | Input::State { .. } => return,
             Input::Wake => 0,
             Input::LinkUp { link, .. } => 1 << 56 | u64::from(link.0),
             Input::LinkDown { link, timed_out } => 2 << 56 | u64::from(*timed_out) << 40 | u64::from(link.0),
@@ -192,7 +209,10 @@ impl World {
     fn trace_output(&mut self, at: usize, output: &Output) {
         let content = match output {
             // Noted by their bytes when they are sent.
-            Output::Control { .. } | Output::ControlToAll { .. } | Output::State { .. } => return,
+            Output::Control { .. }
+            | Output::ControlToAll { .. }
+            | Output::Probe { .. }
+            | Output::State { .. } => return,
             Output::View(view) => {
                 (view.origins.len() as u64) << 40
                     ^ (view.links.len() as u64) << 20

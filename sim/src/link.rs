@@ -111,6 +111,8 @@ pub enum Frame {
     Bundle(Bytes),
     /// The body of an acknowledge frame.
     Acknowledge(Bytes),
+    /// A datagram.
+    Probe(Bytes),
 }
 
 /// A frame with what the sender knows of it.

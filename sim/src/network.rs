@@ -5,7 +5,7 @@ use std::time::Duration;
 use starling_core::limits;
 use starling_core::machine::{Input, LinkSlot};
 
-use crate::link::{Conditions, Pair, Sent, Way};
+use crate::link::{Conditions, Frame, Pair, Sent, Way};
 use crate::world::{Transit, World, end_of};
 
 /// How long a dial to nobody takes to fail, as over QUIC.
@@ -198,6 +198,16 @@ impl World {
         let Some(pair) = self.pairs.get_mut(&id) else { return };
         let conditions = pair.conditions;
         let way = &mut pair.ways[side];
+        if let Frame::Probe(_) = sent.frame {
+            if way.silent.is_none() {
+                let copies = way.datagram(self.now, &conditions, &mut self.rng);
+                for arrival in copies.into_iter().flatten() {
+                    let sent = Box::new(sent.clone());
+                    self.at(arrival, Transit::Frame { pair: id, side: 1 - side, sent });
+                }
+            }
+            return;
+        }
         if way.silent.is_some() {
             return way.held.push(sent);
         }

@@ -229,6 +229,7 @@ impl Node {
             process: 0,
             version: "sim".to_string(),
             authority: self.authority,
+            signer: Arc::new(self.signer()),
         };
         let (seeds, seed) = (self.plan.seeds.clone(), self.id().0 ^ self.incarnation);
         self.effects = Effects::default();
@@ -236,9 +237,9 @@ impl Node {
         let outlet = Box::new(self.effects.clone());
         self.plane = Some(Arc::new(Plane::new(identity.me(), self.signer(), spreads, seed, outlet)));
         self.machine = Some(match self.plan.roles {
-            Roles::EDGE => Box::new(Edge::new(identity, self.signer(), seeds, seed, now)),
+            Roles::EDGE => Box::new(Edge::new(identity, seeds, seed, now)),
             Roles::AGGREGATOR => Box::new(Aggregator::new(identity, seeds, seed)),
-            _ => Box::new(Coordinator::new(identity, self.signer(), seeds, seed)),
+            _ => Box::new(Coordinator::new(identity, seeds, seed)),
         });
     }
 

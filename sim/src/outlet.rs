@@ -49,15 +49,6 @@ impl Effects {
         std::mem::swap(&mut self.door().effects, into);
     }
 
-    /// From now on a client's queue is like this.
-    pub fn set_pressure(&self, connection: ConnectionSlot, pressure: Pressure) {
-        let mut door = self.door();
-        match pressure {
-            Pressure::Fine => door.pressures.remove(&connection),
-            Pressure::Slow | Pressure::Gone => door.pressures.insert(connection, pressure),
-        };
-    }
-
     fn push(&self, effect: Effect) {
         self.door().effects.push(effect);
     }

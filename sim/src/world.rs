@@ -89,6 +89,7 @@ pub struct World {
     pub(crate) scratch: Vec<u8>,
     pub(crate) bytes: u64,
     pub(crate) frames: u64,
+    pub(crate) watching_frames: u64,
     queue: Queue<Transit>,
     wakes: BinaryHeap<Reverse<(Time, usize)>>,
     pub(crate) names: BTreeMap<String, usize>,
@@ -131,6 +132,7 @@ impl World {
             scratch: Vec::new(),
             bytes: 0,
             frames: 0,
+            watching_frames: 0,
             queue,
             wakes: BinaryHeap::new(),
             names: BTreeMap::new(),
@@ -171,9 +173,14 @@ impl World {
         self.names.get(name).copied()
     }
 
-    /// How many frames were sent so far.
+    /// How many frames were sent so far, but for those by which nodes find out who lives.
     pub fn frames(&self) -> u64 {
         self.frames
+    }
+
+    /// How many frames and datagrams were sent so far to find out who lives.
+    pub fn watching_frames(&self) -> u64 {
+        self.watching_frames
     }
 
     /// How many bytes were sent so far, with what packets add to them.

@@ -20,6 +20,8 @@ use starling_core::id::{AgentId, MeshId};
 use starling_core::identity::{Admission, Context, Roles, SecretKey, Signature, VerifyKey};
 use starling_core::machine::{ConnectionSlot, Input, LinkSlot, Machine, Outbox, Output, Peer};
 use starling_core::membership::Identity;
+use starling_core::membership::detector::digest::{Digest, Entry};
+use starling_core::membership::detector::{Kind, Life, Probe, Standing, Statement};
 use starling_core::node::replication::sealing::{self, Place};
 use starling_core::state::crdt::{Counter, Register, Value};
 use starling_core::state::keyspace::Change as KeyspaceChange;
@@ -32,7 +34,8 @@ use starling_core::wire::codec::Wire;
 use starling_core::wire::entry::Extras;
 use starling_core::wire::message::{
     Compare, ControlBody, Directory, Interest, InterestConfirmed, Leaving, Locate, Located, Missed, NotHere,
-    Pace, PeerRecord, Peers, Reroute, Superseded, Update, UpdateApplied, Versions, update_message,
+    Pace, PeerRecord, Peers, Reroute, Standings, Statements, Superseded, Update, UpdateApplied, Versions,
+    update_message,
 };
 use starling_core::wire::request::{Ask, Empty, KeyChange, Numbers, SetKey, Subscribe, Subscription};
 use starling_edge::Edge;
@@ -78,12 +81,13 @@ fn machine(role: usize, now: Now) -> Box<dyn Machine> {
         process: 1,
         version: "test".to_string(),
         authority: CAST.authority,
+        signer: std::sync::Arc::new(CAST.keys[role].signer()),
     };
     let seeds = vec![address(4), address(role), "nowhere".to_string()];
     match role {
-        0 => Box::new(Edge::new(me, CAST.keys[role].signer(), seeds, 3, now)),
+        0 => Box::new(Edge::new(me, seeds, 3, now)),
         1 => Box::new(Aggregator::new(me, seeds, 3)),
-        _ => Box::new(Coordinator::new(me, CAST.keys[role].signer(), seeds, 3)),
+        _ => Box::new(Coordinator::new(me, seeds, 3)),
     }
 }
 
@@ -101,6 +105,7 @@ enum Op {
     DialFailed(String),
     Control(u32, ControlBody),
     State(u32, Bundle),
+    Probe(u32, Bytes),
     Disconnected(u32),
     Attach(u32, Vec<(u32, u64, u64)>),
     Changes(u32, u64, Vec<Change>),
@@ -144,13 +149,59 @@ fn region() -> impl Strategy<Value = u64> {
 fn record() -> impl Strategy<Value = PeerRecord> {
     let addresses =
         vec(prop_oneof![(0..9_usize).prop_map(address), Just(String::new()), Just("l".repeat(5000))], 0..4);
-    (0..10_usize, addresses, number()).prop_map(|(node, addresses, incarnation)| PeerRecord {
-        admission: CAST.admissions.get(node).map_or(Bytes::from_static(b"junk"), Wire::to_bytes),
-        addresses,
-        incarnation,
-        process: 0,
-        version: String::new(),
+    (0..10_usize, addresses, number(), any::<bool>()).prop_map(|(node, addresses, incarnation, is_gone)| {
+        PeerRecord {
+            admission: CAST.admissions.get(node).map_or(Bytes::from_static(b"junk"), Wire::to_bytes),
+            addresses,
+            incarnation,
+            process: 0,
+            version: String::new(),
+            is_gone,
+        }
     })
+}
+
+/// Probes, or what is none.
+fn probe_bytes() -> impl Strategy<Value = Bytes> {
+    let ping = (any::<u32>(), any::<bool>()).prop_map(|(number, is_again)| Probe::Ping { number, is_again });
+    let ping_for = (any::<u32>(), 0..9_usize)
+        .prop_map(|(number, node)| Probe::PingFor { number, subject: CAST.admissions[node].node().short() });
+    let doubt = (number(), any::<u32>())
+        .prop_map(|(incarnation, refutation)| Probe::Doubt { life: Life { incarnation, refutation } });
+    let answer = any::<u32>().prop_map(|number| Probe::Ack { number });
+    let made = prop_oneof![ping, ping_for, doubt, answer].prop_map(|probe| probe.to_bytes());
+    prop_oneof![6 => made, 1 => vec(any::<u8>(), 0..20).prop_map(Bytes::from)]
+}
+
+/// Statements of nodes about themselves and others; now and then signed by another, or cut.
+fn statements() -> impl Strategy<Value = Statements> {
+    let kind = select(vec![Kind::Join, Kind::Alive, Kind::Suspect, Kind::Confirm, Kind::Leave]);
+    let one = (0..9_usize, 0..9_usize, kind, (number(), 0..3_u32), 0..8_usize);
+    let one = one.prop_map(|(speaker, subject, kind, (incarnation, refutation), odd)| {
+        let id = |node: usize| CAST.admissions[node].node().short();
+        let life = Life { incarnation, refutation };
+        let said = if kind.is_accusation() { 1_780_000_000_000 } else { 0 };
+        let statement = Statement { speaker: id(speaker), kind, subject: id(subject), life, said };
+        let signer = if odd == 0 { 0 } else { speaker };
+        let signature = CAST.keys[signer].sign(Context::Membership, &statement.message());
+        let mut signed = [&statement.message()[..], &signature.0[..]].concat();
+        signed.truncate(if odd == 1 { 50 } else { signed.len() });
+        Bytes::from(signed)
+    });
+    vec(one, 0..6).prop_map(|signed| Statements { signed })
+}
+
+fn standings() -> impl Strategy<Value = Standings> {
+    let entry = (0..9_usize, number(), 0..3_u32, 0..4_usize);
+    let entry = entry.prop_map(|(node, incarnation, refutation, standing)| {
+        let standing = [Standing::Alive, Standing::Suspect, Standing::Dead, Standing::Left][standing];
+        let (node, life) = (CAST.admissions[node].node().short(), Life { incarnation, refutation });
+        Entry { node, life, standing }
+    });
+    let made = (any::<u64>(), vec(entry, 0..4))
+        .prop_map(|(fingerprint, entries)| Digest { fingerprint, entries }.to_bytes());
+    let digest = prop_oneof![4 => made, 1 => vec(any::<u8>(), 0..40).prop_map(Bytes::from)];
+    (digest, any::<bool>()).prop_map(|(digest, is_answer)| Standings { digest, is_answer })
 }
 
 fn summary_bytes() -> impl Strategy<Value = Bytes> {
@@ -224,6 +275,9 @@ fn control() -> impl Strategy<Value = ControlBody> {
         2 => select(vec![0, 32]).prop_map(|length| ControlBody::Compare(Compare { root: vec![3; length].into() })),
         3 => versions(),
         1 => region().prop_map(|region| ControlBody::Missed(Missed { region })),
+        3 => probe_bytes().prop_map(ControlBody::Probe),
+        6 => statements().prop_map(ControlBody::Statements),
+        3 => standings().prop_map(ControlBody::Standings),
     ]
 }
 
@@ -308,6 +362,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (0..6_u32, any::<bool>()).prop_map(|(link, timed_out)| Op::LinkDown(link, timed_out)),
         1 => (0..10_usize).prop_map(|node| Op::DialFailed(address(node))),
         30 => (0..6_u32, control()).prop_map(|(link, body)| Op::Control(link, body)),
+        4 => (0..6_u32, probe_bytes()).prop_map(|(link, body)| Op::Probe(link, body)),
         6 => (0..6_u32, state_bundle()).prop_map(|(link, bundle)| Op::State(link, bundle)),
         1 => (0..3_u32).prop_map(Op::Disconnected),
         5 => (0..3_u32, vec((index(), 0..5_u64, number()), 0..4)).prop_map(|(c, list)| Op::Attach(c, list)),
@@ -333,6 +388,7 @@ impl Op {
             Op::LinkDown(link, timed_out) => Input::LinkDown { link: LinkSlot(link), timed_out },
             Op::DialFailed(address) => Input::DialFailed { address },
             Op::Control(link, body) => Input::Control { link: LinkSlot(link), body },
+            Op::Probe(link, body) => Input::Probe { link: LinkSlot(link), body },
             Op::State(link, bundle) => Input::State { link: LinkSlot(link), bundle: Box::new(bundle) },
             Op::Disconnected(slot) => Input::Disconnected { connection: ConnectionSlot(slot) },
             Op::Attach(slot, list) => {

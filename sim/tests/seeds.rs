@@ -20,7 +20,12 @@ fn reading_messages_from_their_encoding_changes_nothing() {
 }
 
 /// Seeds that found something, and what.
-const REGRESSIONS: [(u64, &str); 3] = [
+const REGRESSIONS: [(u64, &str); 8] = [
+    (9, "an aggregator that had no link to another region just then told nobody of a gap"),
+    (38, "two edges forgot what they owed each other, and one died before it could say so"),
+    (74, "who restarted could not accuse who had died before, so nobody was enough for a death"),
+    (189, "the same after three crashes in two seconds"),
+    (207, "a region was not told of a gap, since its aggregator was away when it was to be told"),
     (62, "a bundle owed to a node that restarted within three seconds was waited for for ever"),
     (121, "the same between regions, for three clients"),
     (191, "entries for a node that restarted were lost without a word"),

@@ -6,7 +6,9 @@ use starling_core::id::MeshId;
 use starling_core::identity::{Admission, Roles, SecretKey, Signature, VerifyKey};
 use starling_core::machine::{Input, LinkSlot, Machine, Outbox, Output, Peer};
 use starling_core::membership::Identity;
+use starling_core::membership::detector::Probe;
 use starling_core::time::{Now, Time};
+use starling_core::wire::codec::Wire;
 use starling_core::wire::message::ControlBody;
 
 pub fn key(seed: u8) -> SecretKey {
@@ -38,6 +40,7 @@ pub fn identity(roles: Roles) -> Identity {
         process: 1,
         version,
         authority,
+        signer: std::sync::Arc::new(key(1).signer()),
     }
 }
 
@@ -64,10 +67,26 @@ impl<M: Machine> Bench<M> {
         let mut outputs = Vec::new();
         while let Some(due) = self.machine.deadline().filter(|due| *due <= until) {
             self.now.mono = self.now.mono.max(due);
-            outputs.extend(self.input(Input::Wake));
+            let step = self.input(Input::Wake);
+            self.answer(&step);
+            outputs.extend(step);
         }
         self.now.mono = until;
         outputs
+    }
+
+    /// Peers live: they answer probes.
+    fn answer(&mut self, outputs: &[Output]) {
+        for output in outputs {
+            let (Output::Probe { link, body } | Output::Control { link, body: ControlBody::Probe(body) }) =
+                output
+            else {
+                continue;
+            };
+            if let Ok(Probe::Ping { number, .. }) = Probe::from_bytes(body) {
+                self.input(Input::Probe { link: *link, body: Probe::Ack { number }.to_bytes() });
+            }
+        }
     }
 
     pub fn link(&mut self, link: u32, seed: u8, roles: Roles, region: &str) -> Vec<Output> {

@@ -16,7 +16,7 @@ use starling_core::wire::request::{Ask, Empty, RefusedCode, Say};
 use support::*;
 
 fn bench() -> Bench<Coordinator> {
-    Bench::new(Coordinator::new(identity(Roles::COORDINATOR), key(1).signer(), Vec::new(), 1))
+    Bench::new(Coordinator::new(identity(Roles::COORDINATOR), Vec::new(), 1))
 }
 
 fn ask(bench: &mut Bench<Coordinator>, connection: u32, id: u64, ask: Ask) -> Vec<Output> {

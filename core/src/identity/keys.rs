@@ -36,6 +36,8 @@ pub enum Context {
     Update,
     /// A single entry end to end, by the agent's key.
     Entry,
+    /// What a node says of itself or another, by its identity key.
+    Membership,
 }
 
 impl Context {
@@ -47,6 +49,7 @@ impl Context {
             Context::Admission => b"starling/admit-1",
             Context::Update => b"starling/update1",
             Context::Entry => b"starling/entry-1",
+            Context::Membership => b"starling/member1",
         }
     }
 

@@ -28,6 +28,7 @@ impl Neighbours {
                 seed.dialling.next = None;
             }
         }
+        self.watching.watch_again(now.mono);
         let is_tried = |known: &Known| known.link.is_none() && known.dialling.under_way;
         for known in self.known.values_mut().filter(|known| is_tried(known)) {
             if known.addresses.iter().any(|at| at == address) {

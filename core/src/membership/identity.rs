@@ -1,8 +1,10 @@
 //! Who a node is.
 
+use std::sync::Arc;
+
 use crate::hot::view::Me;
 use crate::id::{RegionId, ShortId};
-use crate::identity::{Admission, VerifyKey};
+use crate::identity::{Admission, Signer, VerifyKey};
 
 /// Who this node is, as it tells others.
 #[derive(Clone, Debug)]
@@ -21,6 +23,8 @@ pub struct Identity {
     pub version: String,
     /// The mesh's authority.
     pub authority: VerifyKey,
+    /// Its identity key.
+    pub signer: Arc<Signer>,
 }
 
 impl Identity {

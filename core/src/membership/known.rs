@@ -53,8 +53,8 @@ pub struct Known {
     pub link: Option<LinkSlot>,
     /// Whether it was linked once and is not now.
     pub is_lost: bool,
-    /// The incarnation that was lost, until a link comes up.
-    pub(super) lost_as: Option<u64>,
+    /// The incarnation that was lost and when, until a link comes up.
+    pub(super) lost_as: Option<(u64, Time)>,
     /// The incarnation that was linked last.
     pub(super) met: Option<u64>,
     pub(super) away_since: Option<Time>,
@@ -73,6 +73,7 @@ impl Known {
             incarnation: self.incarnation,
             process: self.process,
             version: self.version.clone(),
+            is_gone: self.is_lost,
         }
     }
 

@@ -6,8 +6,9 @@
 //! aggregators and coordinators. Of a pair the one with the smaller id dials; the other steps in
 //! when no link came about.
 //!
-//! A peer whose link fell silent for [`limits::LINK_TIMEOUT`], or was closed that long ago, is
-//! **lost**: nothing is owed to it any more. Failure detection proper (SWIM) replaces this rule.
+//! A peer of the own region is **lost** when the region holds it for dead (`watching`); one of another
+//! when its link fell silent for [`limits::LINK_TIMEOUT`], or was closed that long ago. Nothing is owed
+//! to a lost peer any more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -30,11 +31,14 @@ pub mod detector;
 mod dialling;
 mod identity;
 mod known;
+mod watching;
 
+use detector::Standing;
 use dialling::BACKOFF_FIRST;
 pub use identity::Identity;
 pub use known::Known;
 use known::{Dialling, RECORDS_MAX, bound, member, send_records};
+use watching::Watching;
 
 /// Peers known at the most; further ones are not taken up.
 pub const PEERS_MAX: usize = 4096;
@@ -56,8 +60,8 @@ pub enum Fact {
     Down(ShortId, LinkSlot),
     /// It has been away too long.
     Lost(ShortId),
-    /// Its link is up, and it is the very incarnation that had been lost.
-    Returned(ShortId),
+    /// Its link is up, and it is the very incarnation that had been lost, since this time.
+    Returned(ShortId, Time),
     /// Its link is up, the first with this incarnation.
     Met(ShortId),
 }
@@ -81,6 +85,7 @@ pub struct Neighbours {
     /// What [`Neighbours::deadline`] is until something changes: every input asks for it.
     due: Option<Option<Time>>,
     rng: Rng,
+    watching: Watching,
     is_changed: bool,
 }
 
@@ -91,6 +96,7 @@ impl Neighbours {
         let dialling = || Dialling { next: Some(Time::ZERO), ..Dialling::default() };
         Neighbours {
             seeds: seeds.map(|address| Seed { address, dialling: dialling() }).collect(),
+            watching: Watching::new(&me, seed),
             me,
             known: BTreeMap::new(),
             by_link: BTreeMap::new(),
@@ -158,6 +164,7 @@ impl Neighbours {
             incarnation: peer.incarnation,
             process: peer.process,
             version: peer.version,
+            is_gone: false,
         };
         self.learn(now, record, out);
         if self.known.get(&id).is_none_or(|known| known.node != node) {
@@ -173,7 +180,7 @@ impl Neighbours {
         let close_at = (!is_wanted && self.is_only_edge()).then(|| now.mono + COURTESY);
         let known = self.known.get_mut(&id).expect("it was found above, and closing links forgets nobody");
         known.link = Some(link);
-        let has_returned = known.lost_as.take() == Some(incarnation);
+        let returned = known.lost_as.take().filter(|(lost, _)| *lost == incarnation);
         let met = known.met.replace(incarnation);
         let is_met = met != Some(incarnation);
         if met.is_some() && is_met && !known.is_lost {
@@ -198,9 +205,13 @@ impl Neighbours {
         let records: Vec<PeerRecord> =
             self.known.values().filter(|known| known.node.short() != id).map(Known::record).collect();
         send_records(&[link], &records, out);
+        if self.known.get(&id).is_some_and(|known| self.is_watched(known)) {
+            self.admit(now, id, incarnation);
+            self.meet(now, link, out);
+        }
         facts.push(Fact::Up(id, link));
-        if has_returned {
-            facts.push(Fact::Returned(id));
+        if let Some((_, since)) = returned {
+            facts.push(Fact::Returned(id, since));
         } else if is_met {
             facts.push(Fact::Met(id));
         }
@@ -213,6 +224,7 @@ impl Neighbours {
         let Some(id) = self.by_link.remove(&link) else { return Vec::new() };
         let Some(known) = self.known.get(&id) else { return Vec::new() };
         let is_wanted = self.wants_link(&known.admission);
+        let is_watched = self.is_watched(known);
         let again = now.mono + BACKOFF_FIRST + self.patience_with(known.node);
         let known = self.known.get_mut(&id).expect("it was found above");
         known.link = None;
@@ -224,19 +236,22 @@ impl Neighbours {
         self.is_changed = true;
         out.event(Event::PeerDown { name: known.admission.name.to_string(), timed_out });
         let mut facts = vec![Fact::Down(id, link)];
-        if timed_out && is_wanted {
-            facts.extend(self.lose(id, out));
+        if is_watched {
+            self.watching_link_down(now, id);
+        } else if timed_out && is_wanted {
+            facts.extend(self.lose(now, id, false, out));
         }
         facts
     }
 
-    fn lose(&mut self, id: ShortId, out: &mut Outbox) -> Option<Fact> {
-        let known = self.known.get_mut(&id)?;
+    fn lose(&mut self, now: Now, id: ShortId, has_left: bool, out: &mut Outbox) -> Option<Fact> {
+        let known = self.known.get_mut(&id).filter(|known| !known.is_lost)?;
         known.is_lost = true;
-        known.lost_as = Some(known.incarnation);
+        known.lost_as = Some((known.incarnation, now.mono));
         known.away_since = None;
         self.is_changed = true;
-        out.event(Event::PeerLost { name: known.admission.name.to_string() });
+        let name = known.admission.name.to_string();
+        out.event(if has_left { Event::PeerLeft { name } } else { Event::PeerLost { name } });
         Some(Fact::Lost(id))
     }
 
@@ -272,6 +287,10 @@ impl Neighbours {
                 known.version = record.version;
                 known.heard = now.mono;
                 self.is_changed = true;
+                let is_watched = self.known.get(&id).is_some_and(|known| self.is_watched(known));
+                if is_watched {
+                    self.admit(now, id, record.incarnation);
+                }
                 self.spread(id, now);
             }
             return;
@@ -294,7 +313,7 @@ impl Neighbours {
             process: record.process,
             version: record.version,
             link: None,
-            is_lost: false,
+            is_lost: record.is_gone,
             lost_as: None,
             met: None,
             away_since: None,
@@ -304,7 +323,12 @@ impl Neighbours {
             origin,
             admission,
         };
+        let is_watched = self.is_watched(&known);
+        let incarnation = known.incarnation;
         self.known.insert(id, known);
+        if is_watched && !record.is_gone {
+            self.admit(now, id, incarnation);
+        }
         self.is_changed = true;
         self.spread(id, now);
     }
@@ -344,9 +368,10 @@ impl Neighbours {
 
     /// Dials, passes news on, loses and forgets whom it is time for.
     pub fn wake(&mut self, now: Now, out: &mut Outbox) -> Vec<Fact> {
+        let mut facts = self.wake_watching(now, out);
         let is_quiet = self.due.is_some_and(|due| due.is_none_or(|due| due > now.mono));
         if is_quiet && now.mono < self.prune_due {
-            return Vec::new();
+            return facts;
         }
         self.dial_due(now, out);
         self.send_news(now, out);
@@ -354,9 +379,11 @@ impl Neighbours {
         let away = |known: &Known| {
             known.away_since.is_some_and(|since| now.mono.since(since) >= limits::LINK_TIMEOUT)
         };
+        let is_forgotten = |known: &Known| now.mono.since(known.heard) >= FORGET_AFTER;
+        let is_gone = |known: &Known| away(known) && (!self.is_watched(known) || is_forgotten(known));
         let gone: Vec<ShortId> =
-            self.known.iter().filter(|(_, known)| away(known)).map(|(id, _)| *id).collect();
-        let facts = gone.into_iter().filter_map(|id| self.lose(id, out)).collect();
+            self.known.iter().filter(|(_, known)| is_gone(known)).map(|(id, _)| *id).collect();
+        facts.extend(gone.into_iter().filter_map(|id| self.lose(now, id, false, out)));
         if now.mono >= self.prune_due {
             self.prune_due = now.mono + Duration::from_secs(60);
             self.prune(now);
@@ -393,12 +420,13 @@ impl Neighbours {
 
     /// When [`Neighbours::wake`] is wanted.
     pub fn deadline(&self) -> Option<Time> {
-        self.due.unwrap_or_else(|| self.look())
+        [self.due.unwrap_or_else(|| self.look()), self.watching.deadline()].into_iter().flatten().min()
     }
 
     fn look(&self) -> Option<Time> {
         let dials = self.known.values().filter_map(Known::dial_at);
-        let losses = self.known.values().filter_map(|known| Some(known.away_since? + limits::LINK_TIMEOUT));
+        let losses = self.known.values().filter(|known| !self.is_watched(known));
+        let losses = losses.filter_map(|known| Some(known.away_since? + limits::LINK_TIMEOUT));
         let seeds = self.seeds.iter().filter_map(|seed| seed.dialling.next);
         let closing = self.known.values().filter_map(|known| known.close_at).min();
         let closing = closing.filter(|_| self.has_wanted_link());
@@ -425,21 +453,26 @@ impl Neighbours {
             origin: Arc::new(Origin::new(self.me.short(), self.me.region(), self.me.authority)),
         };
         let others = self.known.values().map(|known| {
-            let is_down = known.is_lost || known.away_since.is_some();
-            let status = if known.link.is_some() {
-                "up"
-            } else if is_down {
-                "down"
-            } else {
-                "known"
-            };
+            let status = self.status(known);
             member(known, status)
         });
         std::iter::once(member(&mine, "up")).chain(others).collect()
     }
 
+    /// A peer's state in a word.
+    fn status(&self, known: &Known) -> &'static str {
+        match self.watching.detector.standing(known.node.short()) {
+            Some(Standing::Left) => "left",
+            Some(Standing::Suspect) => "suspect",
+            _ if known.link.is_some() => "up",
+            _ if known.is_lost || known.away_since.is_some() => "down",
+            _ => "known",
+        }
+    }
+
     /// Asserts that links and peers agree.
     pub fn check(&self) {
+        self.watching.detector.check();
         for (link, id) in &self.by_link {
             assert_eq!(
                 self.known.get(id).and_then(|known| known.link),

@@ -3,8 +3,9 @@ use super::*;
 use bytes::Bytes;
 
 use crate::id::MeshId;
-use crate::identity::{SecretKey, Signature, VerifyKey};
-use crate::wire::message::ControlBody;
+use crate::identity::{Context, SecretKey, Signature, VerifyKey};
+use crate::membership::detector::{Kind, Life, Probe, Statement};
+use crate::wire::message::{ControlBody, Statements};
 
 fn key(seed: u8) -> SecretKey {
     SecretKey::from_seed([seed; 32])
@@ -33,6 +34,7 @@ fn me(roles: Roles, seeds: &[&str]) -> Neighbours {
         process: 1,
         version: String::new(),
         authority: VerifyKey::new(&key(200).public()).expect("a good key"),
+        signer: Arc::new(key(1).signer()),
     };
     Neighbours::new(me, seeds.iter().map(|seed| seed.to_string()).collect(), 1)
 }
@@ -54,6 +56,7 @@ fn record(seed: u8, roles: Roles, region: &str) -> PeerRecord {
         incarnation: 1,
         process: 1,
         version: String::new(),
+        is_gone: false,
     }
 }
 
@@ -111,11 +114,11 @@ fn who_listens_nowhere_is_never_waited_for() {
     let seed = other(false);
     let silent = PeerRecord { addresses: Vec::new(), ..record(seed, Roles::EDGE, "east") };
     hear(&mut node, at(0), vec![silent], &mut out);
-    node.wake(at(100), &mut out);
+    node.wake(at(300), &mut out);
     assert_eq!(node.deadline(), None, "nothing to do for a peer without an address");
     let later = PeerRecord { incarnation: 2, ..record(seed, Roles::EDGE, "east") };
-    hear(&mut node, at(200), vec![later], &mut out);
-    node.wake(at(200), &mut out);
+    hear(&mut node, at(400), vec![later], &mut out);
+    node.wake(at(400), &mut out);
     assert_eq!(dials(&mut out), vec![format!("node-{seed}:1")], "and dialled when it has one");
 }
 
@@ -127,16 +130,19 @@ fn addresses_of_a_peer_are_tried_in_turn_with_growing_pauses() {
     hear(&mut node, at(0), vec![record], &mut out);
     let mut tried = Vec::new();
     let mut pauses = Vec::new();
-    let mut now = at(50);
-    for _ in 0..8 {
+    let (mut now, mut last) = (at(50), at(50).mono);
+    while tried.len() < 8 {
         node.wake(now, &mut out);
-        let address = dials(&mut out).pop().expect("it is due");
-        node.dial_failed(now, &address);
-        tried.push(address);
-        let due = node.deadline().filter(|due| *due > now.mono).expect("it is tried again");
-        pauses.push(due.since(now.mono));
-        now.mono = due;
+        // It may also be woken to look at whom it watches.
+        if let Some(address) = dials(&mut out).pop() {
+            node.dial_failed(now, &address);
+            tried.push(address);
+            pauses.push(now.mono.since(last));
+            last = now.mono;
+        }
+        now.mono = node.deadline().filter(|due| *due > now.mono).expect("it is tried again");
     }
+    pauses.remove(0);
     assert_eq!(tried[..4], ["left:1", "right:1", "left:1", "right:1"]);
     assert!(pauses.iter().all(|pause| *pause <= BACKOFF_MAX * 13 / 10), "{pauses:?}");
     assert!(pauses.last() > pauses.first(), "{pauses:?}");
@@ -169,30 +175,75 @@ fn only_wanted_links_are_dialled_whatever_fails() {
 }
 
 #[test]
-fn a_peer_is_lost_once_after_silence_or_three_seconds() {
-    let (mut node, mut out) = (me(Roles::EDGE, &[]), Outbox::new());
-    let up = node.link_up(at(0), LinkSlot(1), peer(2, Roles::EDGE, "east"), &mut out);
-    assert_eq!(up, vec![Fact::Up(id(2), LinkSlot(1)), Fact::Met(id(2))]);
+fn a_peer_elsewhere_is_lost_once_after_silence_or_three_seconds() {
+    let (mut node, mut out) = (me(Roles::AGGREGATOR, &[]), Outbox::new());
+    let far = admission(2, Roles::AGGREGATOR, "west").node().short();
+    let up = node.link_up(at(0), LinkSlot(1), peer(2, Roles::AGGREGATOR, "west"), &mut out);
+    assert_eq!(up, vec![Fact::Up(far, LinkSlot(1)), Fact::Met(far)]);
     // A link far older than a peer is remembered, and a machine woken right then.
     let late = 3 * 60 * 60 * 1000;
     let down = node.link_down(at(late), LinkSlot(1), false, &mut out);
-    assert_eq!(down, vec![Fact::Down(id(2), LinkSlot(1))]);
+    assert_eq!(down, vec![Fact::Down(far, LinkSlot(1))]);
     assert_eq!(node.wake(at(late + 2999), &mut out), vec![]);
-    assert_eq!(node.wake(at(late + 3000), &mut out), vec![Fact::Lost(id(2))]);
+    assert_eq!(node.wake(at(late + 3000), &mut out), vec![Fact::Lost(far)]);
     assert_eq!(node.wake(at(late + 9000), &mut out), vec![]);
-    assert!(node.get(id(2)).is_some_and(|known| known.is_lost));
-    let up = node.link_up(at(late + 9000), LinkSlot(2), peer(2, Roles::EDGE, "east"), &mut out);
-    assert_eq!(up, vec![Fact::Up(id(2), LinkSlot(2)), Fact::Returned(id(2))]);
+    assert!(node.get(far).is_some_and(|known| known.is_lost));
+    let up = node.link_up(at(late + 9000), LinkSlot(2), peer(2, Roles::AGGREGATOR, "west"), &mut out);
+    assert_eq!(up, vec![Fact::Up(far, LinkSlot(2)), Fact::Returned(far, at(late + 3000).mono)]);
     let down = node.link_down(at(late + 9001), LinkSlot(2), true, &mut out);
-    assert_eq!(down, vec![Fact::Down(id(2), LinkSlot(2)), Fact::Lost(id(2))]);
+    assert_eq!(down, vec![Fact::Down(far, LinkSlot(2)), Fact::Lost(far)]);
     assert_eq!(node.link_down(at(late + 9002), LinkSlot(2), true, &mut out), vec![], "unknown by now");
-    let restarted = Peer { incarnation: 2, ..peer(2, Roles::EDGE, "east") };
+    let restarted = Peer { incarnation: 2, ..peer(2, Roles::AGGREGATOR, "west") };
     let up = node.link_up(at(late + 9003), LinkSlot(3), restarted, &mut out);
     assert_eq!(
         up,
-        vec![Fact::Up(id(2), LinkSlot(3)), Fact::Met(id(2))],
+        vec![Fact::Up(far, LinkSlot(3)), Fact::Met(far)],
         "another incarnation has nothing to miss"
     );
+}
+
+/// Wakes a node all of whose linked peers live, but cannot reach others either.
+fn answered(node: &mut Neighbours, millis: u64, out: &mut Outbox) -> Vec<Fact> {
+    let mut facts = Vec::new();
+    for output in out.drain().collect::<Vec<_>>() {
+        let (Output::Probe { link, body } | Output::Control { link, body: ControlBody::Probe(body) }) =
+            output
+        else {
+            continue;
+        };
+        let answer = match Probe::from_bytes(&body).expect("a probe") {
+            Probe::Ping { number, .. } => Probe::Ack { number },
+            Probe::PingFor { number, .. } => Probe::Nack { number },
+            Probe::Ack { .. } | Probe::Nack { .. } | Probe::Doubt { .. } => continue,
+        };
+        facts.extend(node.on_probe(at(millis), link, &answer.to_bytes(), &mut Outbox::new()));
+    }
+    facts.extend(node.wake(at(millis), out));
+    facts
+}
+
+#[test]
+fn a_peer_of_the_region_is_lost_when_it_is_held_for_dead() {
+    let (mut node, mut out) = (me(Roles::EDGE, &[]), Outbox::new());
+    node.link_up(at(0), LinkSlot(1), peer(2, Roles::EDGE, "east"), &mut out);
+    node.link_up(at(0), LinkSlot(2), peer(3, Roles::EDGE, "east"), &mut out);
+    assert_eq!(node.link_down(at(1000), LinkSlot(1), true, &mut out), vec![Fact::Down(id(2), LinkSlot(1))]);
+    let mut facts: Vec<Fact> =
+        (1000..9000).step_by(10).flat_map(|at| answered(&mut node, at, &mut out)).collect();
+    assert_eq!(facts, vec![], "the word of one is not enough where two observe");
+    let accusation = Statement {
+        speaker: id(3),
+        kind: Kind::Suspect,
+        subject: id(2),
+        life: Life::first(1),
+        said: at(9000).wall.as_millis(),
+    };
+    let signature = key(3).sign(Context::Membership, &accusation.message());
+    let signed = Bytes::from([&accusation.message()[..], &signature.0].concat());
+    let said = ControlBody::Statements(Statements { signed: vec![signed] });
+    facts.extend(node.on_control(at(9000), LinkSlot(2), said, &mut out).expect("it is about who is there"));
+    facts.extend((9000..16_000).step_by(10).flat_map(|at| answered(&mut node, at, &mut out)));
+    assert_eq!(facts, vec![Fact::Lost(id(2))]);
 }
 
 #[test]

@@ -22,11 +22,10 @@ use bytes::Bytes;
 use crate::event::Event;
 use crate::hash::rendezvous;
 use crate::hlc;
-use crate::hot::view::Me;
 use crate::id::{RegionId, ShortId};
-use crate::identity::{Roles, Signer, VerifyKey};
+use crate::identity::{Roles, VerifyKey};
 use crate::machine::{ConnectionSlot, LinkSlot, Outbox, Output};
-use crate::membership::Neighbours;
+use crate::membership::{Identity, Neighbours};
 use crate::rng::Rng;
 use crate::state::crdt::Value;
 use crate::state::keyspace::{Applied, Refused};
@@ -87,8 +86,9 @@ pub struct Replication {
 
 impl Replication {
     /// The replica of an edge, whose agents write: it signs with `key`.
-    pub fn of_writer(me: Me, key: Signer, seed: u64) -> Replication {
-        let writer = Some(Writer::new(me, key));
+    pub fn of_writer(identity: &Identity, seed: u64) -> Replication {
+        let me = identity.me();
+        let writer = Some(Writer::new(me, Arc::clone(&identity.signer)));
         Replication { writer, ..Replication::new(me.id, me.region, seed) }
     }
 

@@ -238,6 +238,17 @@ impl Routes {
         std::mem::take(&mut self.missed)
     }
 
+    /// Who was to be told has no link now: with the next view, which follows every change of links, it is
+    /// tried again.
+    pub fn put_back_missed(&mut self, region: RegionId, peer: ShortId) {
+        self.missed.insert((region, peer));
+    }
+
+    /// The peers that lead to a region.
+    pub fn leading_to(&self, region: RegionId) -> impl Iterator<Item = ShortId> + '_ {
+        self.ways.get(&region).into_iter().flatten().copied()
+    }
+
     /// A peer's link is down: others may lead where it led.
     pub fn peer_down(&mut self, now: Now, peer: ShortId) {
         self.open.retain(|(_, of)| *of != peer);
@@ -267,6 +278,7 @@ impl Routes {
         changes.extend(led.into_iter().map(|region| (region, self.withdraw(peer, region))));
         self.forget.insert(Destination::Node(peer));
         self.returned.remove(&peer);
+        self.missed.remove(&(RegionId(0), peer));
         self.touch(now);
         changes
     }

@@ -44,13 +44,19 @@ pub struct PeerRecord {
     /// Version of its software.
     #[prost(string, tag = "5")]
     pub version: String,
+    /// Whether the sender holds it for dead or gone: it is told for its key alone.
+    #[prost(bool, tag = "6")]
+    pub is_gone: bool,
 }
 
 /// A message between two nodes.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Control {
     /// Exactly one body; none when it is newer than this version.
-    #[prost(oneof = "ControlBody", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18")]
+    #[prost(
+        oneof = "ControlBody",
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21"
+    )]
     pub body: Option<ControlBody>,
 }
 
@@ -111,6 +117,15 @@ pub enum ControlBody {
     /// How far the sender has come with each origin's state.
     #[prost(message, tag = "18")]
     Versions(Versions),
+    /// A probe that is not to be lost (encoding of `membership::detector::Probe`).
+    #[prost(bytes = "bytes", tag = "19")]
+    Probe(Bytes),
+    /// What nodes of the region say of themselves and of one another.
+    #[prost(message, tag = "20")]
+    Statements(Statements),
+    /// What the sender knows of the region.
+    #[prost(message, tag = "21")]
+    Standings(Standings),
 }
 
 /// Nodes known to the sender.
@@ -287,6 +302,26 @@ pub struct Versions {
     pub versions: Bytes,
     /// Whether it answers a message of this kind.
     #[prost(bool, tag = "4")]
+    pub is_answer: bool,
+}
+
+/// Signed statements about who is alive.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Statements {
+    /// Encoding of `membership::detector::Statement` (37 bytes), then its speaker's signature (64);
+    /// at most 256 a message.
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    pub signed: Vec<Bytes>,
+}
+
+/// Who is not plainly alive, for the sender; who knows more answers with [`Statements`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Standings {
+    /// Encoding of `membership::detector::digest::Digest`.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub digest: Bytes,
+    /// Whether it answers a message of this kind.
+    #[prost(bool, tag = "2")]
     pub is_answer: bool,
 }
 

@@ -19,7 +19,7 @@ const ONE: ConnectionSlot = ConnectionSlot(1);
 fn bench(seeds: &[&str]) -> Bench<Edge> {
     let seeds = seeds.iter().map(|seed| seed.to_string()).collect();
     let now = starling_core::time::Now::default();
-    Bench::new(Edge::new(identity(Roles::EDGE), key(1).signer(), seeds, 1, now))
+    Bench::new(Edge::new(identity(Roles::EDGE), seeds, 1, now))
 }
 
 fn candidate(number: u8, index: u32, session: u64) -> Candidate {

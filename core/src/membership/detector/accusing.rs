@@ -157,7 +157,9 @@ impl Detector {
             standing = Standing::Suspect;
             let opened = *case.opened.get_or_insert(now.mono);
             if count >= needed {
-                let mut end = opened + self.rules.suspicion(count, enough);
+                // Whoever is late itself hears refutations late.
+                let mut end =
+                    opened + self.health.scale(self.rules.suspicion(count, enough).max(self.answer * 8));
                 end = end.max(heard.map_or(Time::ZERO, |heard| heard + FRESH));
                 if end <= now.mono && now.mono < self.health.grace_until && !case.is_graced {
                     case.is_graced = true;

@@ -18,6 +18,7 @@
 //! `timers` and `wire::codec` alone. Signatures, links and floods are for who drives it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::id::ShortId;
 use crate::rng::Rng;
@@ -163,6 +164,8 @@ pub struct Detector {
     /// Of members that accused lately.
     speakers: BTreeMap<ShortId, Bucket>,
     refute_after: Time,
+    /// How long answers to probes take of late: where all machines are busy, all are slow.
+    answer: Duration,
     counters: Counters,
 }
 
@@ -190,6 +193,7 @@ impl Detector {
             speakers_pace: Pace::new(rate * 2, burst * 2),
             speakers: BTreeMap::new(),
             refute_after: Time::ZERO,
+            answer: Duration::ZERO,
             rules,
             counters: Counters::default(),
         })

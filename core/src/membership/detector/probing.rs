@@ -35,7 +35,7 @@ impl Detector {
             Probe::Ping { number, is_again } => {
                 out.push(Effect::Probe { to: from, probe: Probe::Ack { number }, is_reliable: is_again });
             }
-            Probe::Ack { number } => self.hear_ack(from, number, out),
+            Probe::Ack { number } => self.hear_ack(now, from, number, out),
             Probe::PingFor { number, subject } => self.hear_ping_for(now, from, (number, subject), out),
             Probe::Nack { number } => self.hear_nack(from, number),
             Probe::Doubt { life } => self.hear_doubt(now, life, out),
@@ -82,7 +82,7 @@ impl Detector {
     }
 
     pub(super) fn tick(&mut self, now: Now, out: &mut Vec<Effect>) {
-        let wait = self.rng.jitter(self.health.scale(self.rules.probe_interval), 0.1);
+        let wait = self.rng.jitter(self.health.scale(self.rules.probe_interval.max(self.answer * 2)), 0.1);
         self.timers.arm(Key::Tick, now.mono + wait);
         // Whom others accuse is looked at until it is clear.
         if let Some(accused) = self.unclear() {
@@ -117,7 +117,7 @@ impl Detector {
         let Some(subject) = self.watch.get_mut(id).filter(|subject| subject.attempt.is_none()) else {
             return;
         };
-        let timeout = self.health.scale(self.rules.timeout(subject.rtt));
+        let timeout = self.health.scale(self.rules.timeout(subject.rtt.max(self.answer)));
         subject.attempt = Some(Attempt {
             number,
             stage: Stage::Direct,
@@ -144,7 +144,7 @@ impl Detector {
         let Some(mut attempt) = subject.attempt.filter(|attempt| attempt.stage == Stage::Direct) else {
             return;
         };
-        let timeout = self.health.scale(self.rules.timeout(subject.rtt));
+        let timeout = self.health.scale(self.rules.timeout(subject.rtt.max(self.answer)));
         let count = self.rules.helpers as usize;
         let drawn = self.rng.choose_multiple(subject.co_observers.len(), count * 2);
         let drawn = drawn.into_iter().map(|at| subject.co_observers[at]);
@@ -202,7 +202,7 @@ impl Detector {
         }
     }
 
-    fn hear_ack(&mut self, from: ShortId, number: u32, out: &mut Vec<Effect>) {
+    fn hear_ack(&mut self, now: Now, from: ShortId, number: u32, out: &mut Vec<Effect>) {
         if let Some(relay) = self.relays.get(&number).copied().filter(|relay| relay.subject == from) {
             self.relays.remove(&number);
             self.timers.cancel(Key::Relay(number));
@@ -211,8 +211,9 @@ impl Detector {
             return;
         }
         let Some(id) = self.probed(from, number) else { return };
-        if let Some(subject) = self.watch.get_mut(id) {
-            subject.attempt = None;
+        if let Some(attempt) = self.watch.get_mut(id).and_then(|subject| subject.attempt.take()) {
+            // As in TCP, but quicker: machines that share processors slow down together.
+            self.answer = (self.answer * 3 + now.mono.since(attempt.began)) / 4;
         }
         self.timers.cancel(Key::Attempt(id));
         self.counters.acks += 1;
@@ -251,7 +252,7 @@ impl Detector {
         }
         let Some(subject) = self.watch.get(id).filter(|subject| subject.id != from) else { return };
         // Three quarters, so that the word that there was no answer is there in time.
-        let timeout = self.rules.timeout(subject.rtt) * 3 / 4;
+        let timeout = self.rules.timeout(subject.rtt.max(self.answer)) * 3 / 4;
         let own = self.number;
         self.number = self.number.wrapping_add(1);
         self.relays.insert(own, Relay { asker: from, number, subject: id });

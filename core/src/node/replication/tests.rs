@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 
 use super::sealing::{Place, seal};
 use super::*;
+use crate::hot::view::Me;
 use crate::id::MeshId;
 use crate::identity::{Admission, SecretKey, Signature};
 use crate::machine::Peer;
@@ -54,9 +55,10 @@ impl Bench {
             process: 1,
             version: String::new(),
             authority,
+            signer: std::sync::Arc::new(key(seed).signer()),
         };
         Bench {
-            replication: Replication::of_writer(identity.me(), key(seed).signer(), 1),
+            replication: Replication::of_writer(&identity, 1),
             neighbours: Neighbours::new(identity, Vec::new(), 1),
             now: Now { mono: Time::ZERO, wall: Time::from_millis(WALL) },
             out: Outbox::new(),

@@ -1,6 +1,7 @@
 //! What this node's agents write.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -49,7 +50,7 @@ pub struct Write {
 #[derive(Debug)]
 pub struct Writer {
     me: Me,
-    key: Signer,
+    key: Arc<Signer>,
     clock: Hlc,
     pending: BTreeMap<Bytes, Value>,
     pending_bytes: usize,
@@ -67,7 +68,7 @@ pub struct Writer {
 
 impl Writer {
     /// The writer of node `me`, which signs with `key`.
-    pub fn new(me: Me, key: Signer) -> Writer {
+    pub fn new(me: Me, key: Arc<Signer>) -> Writer {
         Writer {
             me,
             key,

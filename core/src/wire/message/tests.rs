@@ -14,6 +14,7 @@ fn record() -> PeerRecord {
         incarnation: 2,
         process: 3,
         version: "v".into(),
+        is_gone: false,
     }
 }
 
@@ -83,6 +84,12 @@ fn goldens() -> Vec<(ControlBody, &'static str)> {
         (
             ControlBody::Versions(Versions { from: 1, through: 2, versions: text("v"), is_answer: true }),
             "1a00000020009201170901000000000000001102000000000000001a01762001",
+        ),
+        (ControlBody::Probe(text("p")), "0400000020009a010170"),
+        (ControlBody::Statements(Statements { signed: vec![text("s")] }), "060000002000a201030a0173"),
+        (
+            ControlBody::Standings(Standings { digest: text("d"), is_answer: true }),
+            "080000002000aa01050a01641001",
         ),
     ]
 }

@@ -1,0 +1,56 @@
+//! Telling of events that were not kept: to edges that this aggregator had taken for lost, and on
+//! behalf of edges to other regions.
+
+use starling_core::id::RegionId;
+use starling_core::identity::Roles;
+use starling_core::machine::{LinkSlot, Outbox};
+use starling_core::time::Now;
+use starling_core::wire::message::{ControlBody, Missed};
+
+use super::Aggregator;
+
+impl Aggregator {
+    /// Edges that are back after this aggregator had taken them for lost hear that it kept nothing.
+    pub(super) fn tell_missed(&mut self, out: &mut Outbox) {
+        for (region, peer) in self.routes.take_missed() {
+            let link = self.neighbours.get(peer).and_then(|known| known.link);
+            // What is owed to another region is owed by the edges, which see for themselves.
+            match link {
+                _ if region != RegionId(0) => {}
+                Some(link) => out.send(link, ControlBody::Missed(Missed { region: 0 })),
+                None => self.routes.put_back_missed(region, peer),
+            }
+        }
+    }
+
+    /// Passes on whose subscribers have missed something: 0 are this region's own.
+    pub(super) fn spread_missed(&mut self, now: Now, out: &mut Outbox) {
+        let mine = self.region();
+        for region in self.missed.take(now) {
+            let missed = ControlBody::Missed(Missed { region: region.0 });
+            if region == RegionId(0) {
+                let edges = self.neighbours.iter().filter(|(_, known)| {
+                    known.region() == mine && known.roles().has(Roles::EDGE) && !known.is_lost
+                });
+                for (id, known) in edges {
+                    match known.link {
+                        Some(link) => out.send(link, missed.clone()),
+                        None => {
+                            self.untold.insert(id);
+                        }
+                    }
+                }
+                continue;
+            }
+            let is_meant = |roles: Roles, of: RegionId| of == region && roles.has(Roles::AGGREGATOR);
+            let linked = self.neighbours.linked();
+            let links = linked.filter(|(_, _, known)| is_meant(known.roles(), known.region()));
+            let links: Vec<LinkSlot> = links.map(|(_, link, _)| link).collect();
+            if links.is_empty() && self.routes.has_way(region) {
+                // Its aggregators are away for a moment; once they are lost, whoever lost them tells.
+                self.missed.extend(now, [region]);
+            }
+            out.send_to_all(&links, missed);
+        }
+    }
+}
