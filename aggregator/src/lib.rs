@@ -111,6 +111,7 @@ impl Aggregator {
                 Fact::Down(id, link) => self.peer_down(now, id, link, out),
                 Fact::Lost(id) => self.peer_lost(now, id, out),
                 Fact::Returned(id, _) => self.routes.peer_returned(id),
+                Fact::Back(..) => {}
                 Fact::Met(id) => self.routes.peer_met(id),
             }
         }

@@ -162,10 +162,10 @@ impl Edge {
                 }
                 Fact::Returned(id, since) => {
                     self.routes.peer_returned(id);
-                    // These were confirmed without it, and it may have taken this edge for alive.
-                    let newer = self.hosting.confirmed_since(since);
-                    self.missed.extend(now, newer);
+                    self.missed.extend(now, self.hosting.confirmed_since(since));
                 }
+                // These were confirmed without it, and it did not know of them.
+                Fact::Back(_, since) => self.missed.extend(now, self.hosting.confirmed_since(since)),
                 Fact::Met(id) => self.routes.peer_met(id),
             }
         }

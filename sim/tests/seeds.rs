@@ -20,11 +20,13 @@ fn reading_messages_from_their_encoding_changes_nothing() {
 }
 
 /// Seeds that found something, and what.
-const REGRESSIONS: [(u64, &str); 8] = [
+const REGRESSIONS: [(u64, &str); 10] = [
     (9, "an aggregator that had no link to another region just then told nobody of a gap"),
     (38, "two edges forgot what they owed each other, and one died before it could say so"),
     (74, "who restarted could not accuse who had died before, so nobody was enough for a death"),
     (189, "the same after three crashes in two seconds"),
+    (66, "a subscription was confirmed while a peer could not be reached, which did not know of it"),
+    (319, "the same, and the peer was held for dead only later"),
     (207, "a region was not told of a gap, since its aggregator was away when it was to be told"),
     (62, "a bundle owed to a node that restarted within three seconds was waited for for ever"),
     (121, "the same between regions, for three clients"),

@@ -62,6 +62,8 @@ pub enum Fact {
     Lost(ShortId),
     /// Its link is up, and it is the very incarnation that had been lost, since this time.
     Returned(ShortId, Time),
+    /// Its link, down since this time, is up again; it was not lost meanwhile.
+    Back(ShortId, Time),
     /// Its link is up, the first with this incarnation.
     Met(ShortId),
 }
@@ -188,7 +190,7 @@ impl Neighbours {
             facts.push(Fact::Lost(id));
         }
         known.is_lost = false;
-        known.away_since = None;
+        let away_since = known.away_since.take();
         known.heard = now.mono;
         known.close_at = close_at;
         known.dialling = Dialling::default();
@@ -214,6 +216,8 @@ impl Neighbours {
             facts.push(Fact::Returned(id, since));
         } else if is_met {
             facts.push(Fact::Met(id));
+        } else {
+            facts.extend(away_since.map(|since| Fact::Back(id, since)));
         }
         facts
     }
@@ -247,8 +251,7 @@ impl Neighbours {
     fn lose(&mut self, now: Now, id: ShortId, has_left: bool, out: &mut Outbox) -> Option<Fact> {
         let known = self.known.get_mut(&id).filter(|known| !known.is_lost)?;
         known.is_lost = true;
-        known.lost_as = Some((known.incarnation, now.mono));
-        known.away_since = None;
+        known.lost_as = Some((known.incarnation, known.away_since.take().unwrap_or(now.mono)));
         self.is_changed = true;
         let name = known.admission.name.to_string();
         out.event(if has_left { Event::PeerLeft { name } } else { Event::PeerLost { name } });

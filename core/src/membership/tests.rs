@@ -189,7 +189,7 @@ fn a_peer_elsewhere_is_lost_once_after_silence_or_three_seconds() {
     assert_eq!(node.wake(at(late + 9000), &mut out), vec![]);
     assert!(node.get(far).is_some_and(|known| known.is_lost));
     let up = node.link_up(at(late + 9000), LinkSlot(2), peer(2, Roles::AGGREGATOR, "west"), &mut out);
-    assert_eq!(up, vec![Fact::Up(far, LinkSlot(2)), Fact::Returned(far, at(late + 3000).mono)]);
+    assert_eq!(up, vec![Fact::Up(far, LinkSlot(2)), Fact::Returned(far, at(late).mono)]);
     let down = node.link_down(at(late + 9001), LinkSlot(2), true, &mut out);
     assert_eq!(down, vec![Fact::Down(far, LinkSlot(2)), Fact::Lost(far)]);
     assert_eq!(node.link_down(at(late + 9002), LinkSlot(2), true, &mut out), vec![], "unknown by now");
