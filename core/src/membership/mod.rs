@@ -217,6 +217,7 @@ impl Neighbours {
         } else if is_met {
             facts.push(Fact::Met(id));
         } else {
+            let away_since = away_since.filter(|since| *since < now.mono);
             facts.extend(away_since.map(|since| Fact::Back(id, since)));
         }
         facts
