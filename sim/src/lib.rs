@@ -4,7 +4,7 @@
 //! Depends on core and the roles alone. Start at [`World`]: nodes, links and faults, moved on by
 //! [`World::run`]. All chance follows from one seed: two runs of a seed agree in every byte, which
 //! [`World::trace_hash`] shows. [`run`] builds a mesh, lets it work while faults happen, lets it heal, and
-//! reports what [`check`] found.
+//! reports what the checks found ([`INVARIANTS`]).
 //!
 //! After every input the machine's own invariants are checked, and that it does not ask to be woken
 //! at a time that has passed, which would make a driver spin.
