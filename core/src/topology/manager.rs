@@ -1,7 +1,7 @@
 //! The topology manager: which peers a node gossips with, by how far away they are.
 //!
 //! Every [`REBALANCE_ROUNDS`] rounds peers are put in order by their smoothed round trip time, cut into
-//! [`clusters`], and the preferred ones chosen anew. A preferred peer gives way only to one that is
+//! `clusters`, and the preferred ones chosen anew. A preferred peer gives way only to one that is
 //! nearer by a fifth, so that two that are equally far do not take turns. One preferred peer is always
 //! outside the nearest cluster, where there is anybody: if all chose near ones alone, clusters would
 //! be islands. For the same reason a selection of near peers ends with a far one.
