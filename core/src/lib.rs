@@ -19,6 +19,7 @@ pub mod node;
 pub mod paged;
 pub mod registry;
 pub mod rng;
+pub mod rtt;
 pub mod state;
 pub mod summary;
 pub mod time;

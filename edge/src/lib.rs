@@ -113,8 +113,7 @@ pub struct Edge {
 }
 
 impl Edge {
-    /// An edge that dials `seeds` and signs its agents' keys with `key`, its identity key; `seed` makes
-    /// its choices repeatable.
+    /// An edge that dials `seeds`; `seed` makes its choices repeatable.
     pub fn new(me: Identity, seeds: Vec<String>, seed: u64, now: Now) -> Edge {
         let incarnation = me.incarnation;
         let replication = Replication::of_writer(&me, seed);

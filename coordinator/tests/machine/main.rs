@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, reason = "a test has no users")]
 
+#[path = "../../../edge/tests/machine/support.rs"]
 mod support;
 
 use bytes::Bytes;

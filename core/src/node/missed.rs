@@ -1,8 +1,8 @@
 //! Telling of events that were not kept for somebody.
 //!
-//! Nodes that could not reach one another for [`limits::LINK_TIMEOUT`] owe each other nothing, so that
-//! publishers are not held up by who may be gone for good; nor do nodes that have yet to meet. When one
-//! of them turns out to live, or to have had subscribers before, these must hear that they may have
+//! A node that is held for dead, or of another region and out of reach for
+//! [`limits::LINK_TIMEOUT`], is owed nothing, so that publishers are not held up by who may be gone for
+//! good; nor is one that is yet to be met. When such a node turns out to live, or to have had subscribers before, these must hear that they may have
 //! missed something. A whole region may come back at once; what is said about one and the same
 //! receiver within a moment is passed on once.
 

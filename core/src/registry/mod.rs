@@ -23,11 +23,12 @@ use std::time::Duration;
 
 use crate::id::{NodeId, ShortId};
 use crate::rng::Rng;
+use crate::rtt::SmoothedRtt;
 use crate::time::Time;
 use index::Index;
 pub use record::{
     ADDRESSES_MAX, BadInfo, CAPABILITIES_BYTES_MAX, CAPABILITIES_MAX, CAPABILITY_BYTES_MAX, Capabilities,
-    PeerInfo, PeerRecord, PeerStatus, RECORD_BYTES_MAX, Reputation, SmoothedRtt, VERSION_BYTES_MAX,
+    PeerInfo, PeerRecord, PeerStatus, RECORD_BYTES_MAX, Reputation, VERSION_BYTES_MAX,
 };
 pub use score::{Availability, Score};
 use zones::{Standing, Zones};

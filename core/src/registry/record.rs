@@ -1,10 +1,10 @@
 //! What is known of one peer, in at most a kilobyte.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use super::score::{Availability, Score};
 use crate::id::{NodeId, RegionId};
+use crate::rtt::SmoothedRtt;
 use crate::time::Time;
 
 /// Most addresses of a peer.
@@ -184,50 +184,6 @@ impl Reputation {
     }
 }
 
-/// A smoothed round trip time and its variation, by RFC 6298 section 2: each sample moves the
-/// average by 1/8 and the variation by 1/4 of the difference.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SmoothedRtt {
-    average_nanos: u64,
-    variation_nanos: u64,
-}
-
-impl SmoothedRtt {
-    /// A longer sample counts as this: whoever takes a minute to answer is far away.
-    pub const SAMPLE_MAX: Duration = Duration::from_secs(60);
-
-    /// After the first sample.
-    pub fn first(sample: Duration) -> SmoothedRtt {
-        let average_nanos = sample_nanos(sample);
-        SmoothedRtt { average_nanos, variation_nanos: average_nanos / 2 }
-    }
-
-    /// After one more sample.
-    pub fn next(self, sample: Duration) -> SmoothedRtt {
-        let sample = sample_nanos(sample);
-        let difference = self.average_nanos.abs_diff(sample);
-        SmoothedRtt {
-            average_nanos: (self.average_nanos * 7 + sample) / 8,
-            variation_nanos: (self.variation_nanos * 3 + difference) / 4,
-        }
-    }
-
-    /// The smoothed round trip time, at most [`SmoothedRtt::SAMPLE_MAX`].
-    pub fn average(self) -> Duration {
-        Duration::from_nanos(self.average_nanos)
-    }
-
-    /// The mean deviation from it.
-    pub fn variation(self) -> Duration {
-        Duration::from_nanos(self.variation_nanos)
-    }
-}
-
-fn sample_nanos(sample: Duration) -> u64 {
-    let longest = SmoothedRtt::SAMPLE_MAX;
-    u64::try_from(sample.min(longest).as_nanos()).expect("a minute in nanoseconds fits")
-}
-
 /// What is known of a peer: what it announced, and what we saw ourselves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerRecord {
@@ -319,17 +275,5 @@ mod tests {
         assert_eq!(Reputation::from_f64(2.0), Reputation::FULL);
         assert!(Reputation::from_f64(0.5).is_trusted());
         assert!(!Reputation::from_f64(0.4999).is_trusted());
-    }
-
-    #[test]
-    fn smooths_as_the_rfc_says() {
-        let millis = Duration::from_millis;
-        let first = SmoothedRtt::first(millis(80));
-        assert_eq!((first.average(), first.variation()), (millis(80), millis(40)));
-        let second = first.next(millis(160));
-        assert_eq!((second.average(), second.variation()), (millis(90), millis(50)));
-        let settled = (0..200).fold(second, |rtt, _| rtt.next(millis(20)));
-        assert!(settled.average().abs_diff(millis(20)) < Duration::from_micros(1));
-        assert_eq!(SmoothedRtt::first(Duration::MAX).average(), SmoothedRtt::SAMPLE_MAX);
     }
 }

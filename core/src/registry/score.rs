@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use super::record::{PeerRecord, SmoothedRtt};
+use super::record::PeerRecord;
+use crate::rtt::SmoothedRtt;
 
 /// One, as scores count.
 const FULL: u64 = 10_000;

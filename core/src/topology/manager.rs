@@ -12,10 +12,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::rtt::SmoothedRtt;
 use crate::hash::rendezvous;
 use crate::id::{RegionId, ShortId};
 use crate::rng::Rng;
+use crate::rtt::SmoothedRtt;
 
 mod clusters;
 mod orders;

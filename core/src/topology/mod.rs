@@ -4,7 +4,7 @@
 //! - [`tree`]: the two broadcast trees of an origin over that overlay.
 //! - [`broadcast`]: one node's part in the trees of a view, and its next hops; start here to send.
 //! - [`pool`]: overlays and trees that the nodes of one process have in common.
-//! - [`rtt`] and [`manager`]: measured distances, and the choice of peers by them.
+//! - [`manager`]: the choice of peers by measured distances.
 //! - [`partition`]: whether too many are out of reach, the mesh's status, and what that forbids.
 //!
 //! May depend on names, time, the generator and the hasher; knows nothing of links, sockets or the wire.
@@ -14,7 +14,6 @@ pub mod manager;
 pub mod partition;
 pub mod pool;
 pub mod rings;
-pub mod rtt;
 pub mod tree;
 
 pub use broadcast::{Broadcast, Part};
@@ -22,5 +21,4 @@ pub use manager::{Manager, Rebalanced, Strategy};
 pub use partition::{Detector, Operation, Status};
 pub use pool::Pool;
 pub use rings::Overlay;
-pub use rtt::SmoothedRtt;
 pub use tree::{Broken, Tree, Trees, Which};
