@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use starling_core::id::RegionId;
 use starling_core::interest::exchange::{Change, Offer};
 use starling_core::machine::{LinkSlot, Outbox};
+use starling_core::time::{Now, Time};
 use starling_core::wire::message::{ControlBody, Interest, InterestConfirmed};
 
 #[derive(Debug)]
@@ -41,6 +42,8 @@ pub struct Carrying {
     /// Whether edges were told that they have heard of every region, and may take agents.
     is_settled: bool,
     waiting: Vec<Waiting>,
+    /// When what a region wants was last confirmed to it.
+    confirmed_at: BTreeMap<RegionId, Time>,
 }
 
 impl Carrying {
@@ -56,6 +59,7 @@ impl Carrying {
             unheard: BTreeSet::new(),
             is_settled: false,
             waiting: Vec::new(),
+            confirmed_at: BTreeMap::new(),
         }
     }
 
@@ -132,6 +136,12 @@ impl Carrying {
             out.send(*edge, ControlBody::Interest(gone));
         }
         self.waiting.retain(|waiting| waiting.region != region);
+        self.confirmed_at.remove(&region);
+    }
+
+    /// Regions to which something was confirmed since then: an edge that was out of reach did not know.
+    pub fn confirmed_since(&self, since: Time) -> impl Iterator<Item = RegionId> + '_ {
+        self.confirmed_at.iter().filter(move |(_, at)| **at >= since).map(|(region, _)| *region)
     }
 
     /// A link is gone.
@@ -190,9 +200,9 @@ impl Carrying {
     }
 
     /// Confirms what is in force behind us.
-    pub fn send_confirmations(&mut self, out: &mut Outbox) {
-        let (own, others) = (&self.own, &self.others);
+    pub fn send_confirmations(&mut self, now: Now, out: &mut Outbox) {
         let is_holding = !self.is_ready();
+        let (own, others, confirmed_at) = (&self.own, &self.others, &mut self.confirmed_at);
         self.waiting.retain(|waiting| {
             let in_force = match waiting.region {
                 // Who is held back does not know, nor who is not linked yet; both will be told soon.
@@ -202,6 +212,9 @@ impl Carrying {
             };
             let is_done = waiting.behind.is_some_and(|behind| behind <= in_force);
             if is_done {
+                if others.contains_key(&waiting.region) {
+                    confirmed_at.insert(waiting.region, now.mono);
+                }
                 let (region, version) = (waiting.region.0, waiting.version);
                 let confirmed = InterestConfirmed { region, version };
                 out.send(waiting.link, ControlBody::InterestConfirmed(confirmed));

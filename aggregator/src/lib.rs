@@ -110,8 +110,11 @@ impl Aggregator {
                 Fact::Up(id, link) => self.peer_up(now, id, link, out),
                 Fact::Down(id, link) => self.peer_down(now, id, link, out),
                 Fact::Lost(id) => self.peer_lost(now, id, out),
-                Fact::Returned(id, _) => self.routes.peer_returned(id),
-                Fact::Back(..) => {}
+                Fact::Returned(id, since) => {
+                    self.routes.peer_returned(id);
+                    self.edge_back(now, id, since);
+                }
+                Fact::Back(id, since) => self.edge_back(now, id, since),
                 Fact::Met(id) => self.routes.peer_met(id),
             }
         }
@@ -139,8 +142,18 @@ impl Aggregator {
         if roles.has(Roles::AGGREGATOR) || roles.has(Roles::COORDINATOR) {
             self.want_figure(now);
         }
-        if roles.has(Roles::AGGREGATOR) || region == self.region() && roles.has(Roles::EDGE) {
+        let replicates = roles.has(Roles::AGGREGATOR) || region == self.region() && roles.has(Roles::EDGE);
+        if replicates && !link.is_relayed() {
             self.replication.link_up(now, id, link);
+        }
+    }
+
+    /// What other regions were told is in force was not known to an edge that was out of reach: what it
+    /// had for them meanwhile is missing there.
+    fn edge_back(&mut self, now: Now, id: ShortId, since: Time) {
+        let region = self.region();
+        if self.neighbours.get(id).is_some_and(|known| known.region() == region) {
+            self.missed.extend(now, self.carrying.confirmed_since(since).collect::<Vec<_>>());
         }
     }
 
@@ -255,6 +268,10 @@ impl Aggregator {
             | ControlBody::Probe(_)
             | ControlBody::Statements(_)
             | ControlBody::Standings(_)
+            | ControlBody::RelayOpen(_)
+            | ControlBody::RelayAccepted(_)
+            | ControlBody::RelayClosed(_)
+            | ControlBody::Relayed(_)
             | ControlBody::Leaving(_)
             | ControlBody::Missed(_)
             | ControlBody::Superseded(_)
@@ -407,7 +424,7 @@ impl Aggregator {
         }
         self.spread_missed(now, out);
         self.get_ready(now, out);
-        self.carrying.send_confirmations(out);
+        self.carrying.send_confirmations(now, out);
         self.questions.wake(now, out);
         self.replication.wake(now, &self.neighbours, out);
         self.flush_figure(now, out);
@@ -432,7 +449,7 @@ impl Machine for Aggregator {
             }
             Input::Control { link, body } => match self.neighbours.on_control(now, link, body, out) {
                 Ok(facts) => self.facts(now, facts, out),
-                Err(body) => self.on_control(now, link, body, out),
+                Err((link, body)) => self.on_control(now, link, body, out),
             },
             Input::State { link, bundle } => {
                 self.replication.on_bundle(now, link, bundle, &self.neighbours, out);
@@ -458,6 +475,7 @@ impl Machine for Aggregator {
             Input::Measured(snapshot) => self.measured = snapshot,
         }
         self.settle(now, out);
+        self.neighbours.wrap_relayed(out);
     }
 
     fn deadline(&self) -> Option<Time> {

@@ -112,6 +112,10 @@ impl Coordinator {
             | ControlBody::Probe(_)
             | ControlBody::Statements(_)
             | ControlBody::Standings(_)
+            | ControlBody::RelayOpen(_)
+            | ControlBody::RelayAccepted(_)
+            | ControlBody::RelayClosed(_)
+            | ControlBody::Relayed(_)
             | ControlBody::Leaving(_) => {}
         }
     }
@@ -220,7 +224,7 @@ impl Machine for Coordinator {
             }
             Input::Control { link, body } => match self.neighbours.on_control(now, link, body, out) {
                 Ok(facts) => self.facts(now, facts),
-                Err(body) => self.on_control(now, link, body, out),
+                Err((link, body)) => self.on_control(now, link, body, out),
             },
             Input::Request { connection, id, ask } => self.on_request(now, connection, id, ask, out),
             Input::Attach { connection, request, .. } => {

@@ -23,6 +23,16 @@ use crate::wire::request::{Ask, Say};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkSlot(pub u32);
 
+impl LinkSlot {
+    /// The first slot of links that lead over other nodes; drivers count from 0 and stay below.
+    pub const RELAYED: LinkSlot = LinkSlot(1 << 31);
+
+    /// Whether the link leads over other nodes (`hot::relayed`).
+    pub fn is_relayed(self) -> bool {
+        self >= LinkSlot::RELAYED
+    }
+}
+
 /// Slot of an agents' connection at its edge; never leaves the process and is never used twice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionSlot(pub u32);

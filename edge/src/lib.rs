@@ -181,7 +181,9 @@ impl Edge {
             return;
         }
         self.undeclared.insert(link, now.mono + READY_AFTER);
-        self.replication.link_up(now, id, link);
+        if !link.is_relayed() {
+            self.replication.link_up(now, id, link);
+        }
         if roles.has(Roles::AGGREGATOR) {
             out.send(link, ControlBody::UpdateApplied(UpdateApplied { index: self.applied }));
             self.upward.add(link, &self.hosting, out);
@@ -237,6 +239,10 @@ impl Edge {
             | ControlBody::Probe(_)
             | ControlBody::Statements(_)
             | ControlBody::Standings(_)
+            | ControlBody::RelayOpen(_)
+            | ControlBody::RelayAccepted(_)
+            | ControlBody::RelayClosed(_)
+            | ControlBody::Relayed(_)
             | ControlBody::Leaving(_)
             | ControlBody::Missed(_)
             | ControlBody::Located(_)
@@ -396,7 +402,7 @@ impl Machine for Edge {
             }
             Input::Control { link, body } => match self.neighbours.on_control(now, link, body, out) {
                 Ok(facts) => self.facts(now, facts, out),
-                Err(body) => self.on_control(now, link, body, out),
+                Err((link, body)) => self.on_control(now, link, body, out),
             },
             Input::Disconnected { connection } => self.on_disconnected(now, connection, out),
             Input::Attach { connection, request, candidates, forged } => {
@@ -425,6 +431,7 @@ impl Machine for Edge {
             Input::SystemAcknowledged { .. } | Input::Committed { .. } => {}
         }
         self.settle(now, out);
+        self.neighbours.wrap_relayed(out);
     }
 
     fn deadline(&self) -> Option<Time> {

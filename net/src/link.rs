@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quinn::{Connection, ConnectionError, RecvStream, SendStream};
+use starling_core::hot;
 use starling_core::hot::plane::Touched;
 use starling_core::id::ShortId;
 use starling_core::limits;
@@ -48,6 +49,15 @@ enum Kind {
 impl Kind {
     fn from_number(number: u8) -> Option<Kind> {
         [Kind::Control, Kind::Priority, Kind::Bulk].into_iter().find(|kind| *kind as u8 == number)
+    }
+
+    /// The lane as the hot path names it.
+    fn lane(self) -> hot::Lane {
+        match self {
+            Kind::Control => hot::Lane::Control,
+            Kind::Priority => hot::Lane::Priority,
+            Kind::Bulk => hot::Lane::Bulk,
+        }
     }
 
     /// How long what goes into it may be collected while the machine is overloaded.
@@ -353,6 +363,13 @@ impl From {
                 }
                 (FrameType::Acknowledge, Kind::Control) => {
                     plane.acknowledge(now, self.slot, &body, touched);
+                }
+                (FrameType::Relayed, lane) => {
+                    // What is malformed in it is the fault of its far end, not of this link.
+                    let relayed = plane.relayed(now, self.slot, lane.lane(), &body, touched);
+                    let message =
+                        relayed.and_then(|(link, body)| Some((link, ControlBody::decode(body).ok()??)));
+                    inputs.extend(message.map(|(link, body)| Input::Control { link, body }));
                 }
                 (FrameType::Control, Kind::Control) => {
                     let body = ControlBody::decode(body)

@@ -2,6 +2,8 @@
 
 use bytes::{Bytes, BytesMut};
 use starling_core::hash::hash_id;
+use starling_core::hot::Lane;
+use starling_core::hot::own::Publication;
 use starling_core::hot::plane::Host;
 use starling_core::hot::view::View;
 use starling_core::limits;
@@ -10,7 +12,7 @@ use starling_core::wire::bundle::{Passage, SectionSet};
 use starling_core::wire::frame::{FRAME_HEADER_BYTES, FrameDecoder, FrameType, Parcel};
 use starling_core::wire::message::ControlBody;
 
-use crate::link::{Frame, Lane, PACKET_OVERHEAD_BYTES, Sent};
+use crate::link::{Frame, PACKET_OVERHEAD_BYTES, Sent};
 use crate::outlet::Effect;
 use crate::trace::Mark;
 use crate::world::{CLIENTS, Mail, World, end_of};
@@ -70,6 +72,14 @@ impl World {
         self.flush(from);
     }
 
+    /// Hands the hot path of a running node entries of its agents.
+    pub fn publish(&mut self, at: usize, publications: Vec<Publication>) {
+        let Some(plane) = self.nodes[at].plane.clone() else { return };
+        plane.admit(self.now_at(at), publications, &mut self.touched);
+        self.flush(at);
+        self.settle(at);
+    }
+
     /// Returns what the machine is to be told.
     pub(crate) fn carry_out_effect(&mut self, from: usize, effect: Effect) -> Option<Input> {
         match effect {
@@ -125,6 +135,7 @@ impl World {
         let frame = match kind {
             FrameType::Bundle => Frame::Bundle(body),
             FrameType::Acknowledge => Frame::Acknowledge(body),
+            FrameType::Relayed => Frame::Relayed(body),
             FrameType::Control => {
                 let body = ControlBody::decode(body).expect("it was encoded here");
                 Frame::Control(body.expect("both ends have the same version"), None)
@@ -148,7 +159,9 @@ impl World {
             ) => {
                 self.watching_frames += 1;
             }
-            Frame::Control(..) | Frame::Bundle(_) | Frame::Acknowledge(_) => self.frames += 1,
+            Frame::Control(..) | Frame::Bundle(_) | Frame::Acknowledge(_) | Frame::Relayed(_) => {
+                self.frames += 1;
+            }
         }
         // Frames that leave together share packets; who counts bytes counts each packet's own once.
         self.bytes += (sent.bytes + FRAME_HEADER_BYTES + PACKET_OVERHEAD_BYTES) as u64;
@@ -175,6 +188,14 @@ impl World {
             Frame::Probe(body) => return self.input(at, Input::Probe { link, body }),
             Frame::Bundle(body) => plane.receive(now, link, &body, &mut self.touched),
             Frame::Acknowledge(body) => plane.acknowledge(now, link, &body, &mut self.touched),
+            Frame::Relayed(body) => {
+                if let Some((link, body)) = plane.relayed(now, link, sent.lane, &body, &mut self.touched) {
+                    let body = ControlBody::decode(body).expect("its end wrote it");
+                    let body = body.expect("both ends have the same version");
+                    self.flush(at);
+                    return self.input(at, Input::Control { link, body });
+                }
+            }
         }
         self.trace.step();
         self.flush(at);

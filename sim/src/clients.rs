@@ -8,7 +8,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use starling_core::hash::HashMap;
 use starling_core::hot::own::{Publication, Target};
-use starling_core::hot::plane::Touched;
 use starling_core::id::AgentId;
 use starling_core::interest::Pattern;
 use starling_core::limits;
@@ -91,7 +90,6 @@ pub(crate) struct Clients {
     by_slot: HashMap<ConnectionSlot, usize>,
     next_slot: u32,
     numbers: HashMap<AgentId, u64>,
-    touched: Touched,
     /// How long clients were without an edge.
     pub away: Vec<Duration>,
 }
@@ -241,11 +239,7 @@ impl Clients {
         let publications: Vec<Publication> = unsent.map(|(_, publication)| publication.clone()).collect();
         let Some(last) = publications.last() else { return };
         client.sent = last.number;
-        let Some(plane) = world.nodes[edge].plane.clone() else { return };
-        plane.admit(world.now_at(edge), publications, &mut self.touched);
-        plane.flush(&mut self.touched);
-        self.touched.congested.clear();
-        world.settle(edge);
+        world.publish(edge, publications);
     }
 
     /// Takes what a node said.

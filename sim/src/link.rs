@@ -9,6 +9,7 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use bytes::Bytes;
+use starling_core::hot::Lane;
 use starling_core::limits;
 use starling_core::machine::LinkSlot;
 use starling_core::rng::Rng;
@@ -91,17 +92,6 @@ pub(crate) fn happens(probability: f64, rng: &mut Rng) -> bool {
     probability > 0.0 && ((rng.next_u64() >> 11) as f64) < probability * (1u64 << 53) as f64
 }
 
-/// A lane of a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lane {
-    /// Control messages and acknowledgements.
-    Control = 0,
-    /// Bundles that go first.
-    Priority = 1,
-    /// Bundles.
-    Bulk = 2,
-}
-
 /// What crosses a link.
 #[derive(Clone, Debug)]
 pub enum Frame {
@@ -111,6 +101,8 @@ pub enum Frame {
     Bundle(Bytes),
     /// The body of an acknowledge frame.
     Acknowledge(Bytes),
+    /// The body of a frame on its way over other nodes.
+    Relayed(Bytes),
     /// A datagram.
     Probe(Bytes),
 }

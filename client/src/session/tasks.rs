@@ -189,6 +189,7 @@ fn decode(kind: FrameType, body: Bytes) -> Result<Incoming, DecodeError> {
         FrameType::Hello
         | FrameType::Bundle
         | FrameType::Acknowledge
+        | FrameType::Relayed
         | FrameType::Control
         | FrameType::Attach
         | FrameType::Request

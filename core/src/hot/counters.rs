@@ -151,6 +151,10 @@ counters! {
     looped_bundles,
     /// Bundles passed on to another region or edge.
     relayed_bundles,
+    /// Frames passed on between two nodes that have no link of their own.
+    relayed_frames,
+    /// Frames of a relayed link that is no more.
+    stray_relayed_frames,
     /// Bundles that found no link to their destination; their origin sends them again.
     unroutable_bundles,
     /// Entries handed to subscribers' queues, once a subscriber.

@@ -15,6 +15,7 @@ pub mod flows;
 mod owed;
 pub mod own;
 pub mod plane;
+pub mod relayed;
 pub mod seal;
 pub mod shard;
 pub mod turn;
@@ -22,6 +23,7 @@ pub mod view;
 pub mod window;
 
 pub use plane::Plane;
+pub use relayed::Lane;
 
 use crate::machine::{ConnectionSlot, LinkSlot};
 use crate::wire::bundle::Bundle;

@@ -274,7 +274,8 @@ impl Plane {
         } else if region != self.me.region {
             if let Some(link) = view.links.get(&origin) {
                 let whole = crate::wire::frame::frame(crate::wire::frame::FrameType::Acknowledge, frame);
-                self.outlet.acknowledge(*link, whole.into());
+                let (link, parcel) = view.leave_by(*link, whole.into());
+                self.outlet.acknowledge(link, parcel);
             }
         } else if let Some(origin) = view.origins.get(&origin) {
             let task = shard::Task::Acknowledged { by: *peer, incarnation, class, sequences, missing };
@@ -313,15 +314,26 @@ impl Plane {
 
     /// Sends the acknowledgements that a batch of work left.
     pub fn flush(&self, touched: &mut Touched) {
+        let view = self.view.load();
         for (link, frame) in touched.acknowledgements.take_frames() {
-            self.outlet.acknowledge(link, frame.into());
+            let (link, parcel) = view.leave_by(link, frame.into());
+            self.outlet.acknowledge(link, parcel);
         }
     }
 
     /// Queues a copy of a bundle for a link.
     pub fn send_bundle(&self, link: LinkSlot, class: Class, parcel: Parcel, touched: &mut Touched) {
+        let (link, parcel) = match link.is_relayed() {
+            true => self.view.load().leave_by(link, parcel),
+            false => (link, parcel),
+        };
         Counters::add(&self.counters.sent_bytes, parcel.len() as u64);
-        match self.outlet.bundle(link, class != Class::EventBulk, parcel) {
+        self.queue_bundle(link, class != Class::EventBulk, parcel, touched);
+    }
+
+    /// Queues what belongs into a lane of bundles.
+    pub(super) fn queue_bundle(&self, link: LinkSlot, priority: bool, parcel: Parcel, touched: &mut Touched) {
+        match self.outlet.bundle(link, priority, parcel) {
             Pressure::Fine => {}
             Pressure::Slow if !touched.congested.contains(&link) => touched.congested.push(link),
             // Gone with its link: still owed, and sent again over the next one.

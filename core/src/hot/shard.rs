@@ -234,7 +234,8 @@ impl State {
             Counters::add(&step.plane.counters.unroutable_bundles, 1);
             if run.asked.replace(from) != Some(from) {
                 let reroute = ControlBody::Reroute(Reroute { region: passage.region.0 });
-                step.plane.outlet().control(from, reroute.to_frame().into());
+                let (link, parcel) = step.view.leave_by(from, reroute.to_frame().into());
+                step.plane.outlet().control(link, parcel);
             }
             return false;
         }

@@ -8,6 +8,7 @@ use crate::identity::VerifyKey;
 use crate::interest::Trie;
 use crate::machine::{Destination, LinkSlot};
 
+use super::relayed::Relays;
 use super::shard::Shard;
 
 /// A node that may speak, with the shard of the hot path that keeps its order.
@@ -57,6 +58,8 @@ pub struct View {
     pub links: Arc<HashMap<ShortId, LinkSlot>>,
     /// The same the other way round.
     pub peers: Arc<HashMap<LinkSlot, ShortId>>,
+    /// Links that lead over other nodes, and what passes here on its way over them.
+    pub relays: Arc<Relays>,
     /// For each other region the peers that lead there.
     pub ways: Arc<HashMap<RegionId, Vec<ShortId>>>,
     /// Subscriptions of agents here ([`subscription`]).
@@ -74,6 +77,7 @@ impl View {
             origins: Arc::default(),
             links: Arc::default(),
             peers: Arc::default(),
+            relays: Arc::default(),
             ways: Arc::default(),
             local: Trie::new(seed),
             remote: Trie::new(seed),

@@ -307,6 +307,11 @@ impl Signer {
         self.public
     }
 
+    /// Both halves; `None` for the key of a simulated node.
+    pub(super) fn pair(&self) -> Option<&Ed25519KeyPair> {
+        self.pair.as_ref()
+    }
+
     /// Signs `message` for the purpose `context`.
     pub fn sign(&self, context: Context, message: &[u8]) -> Signature {
         let Some(pair) = &self.pair else { return simulated::sign(&self.public, context, message) };

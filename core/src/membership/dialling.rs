@@ -29,12 +29,15 @@ impl Neighbours {
             }
         }
         self.watching.watch_again(now.mono);
-        let is_tried = |known: &Known| known.link.is_none() && known.dialling.under_way;
-        for known in self.known.values_mut().filter(|known| is_tried(known)) {
+        let is_tried = |known: &Known| !known.has_own_link() && known.dialling.under_way;
+        let mut unreached = Vec::new();
+        for (id, known) in self.known.iter_mut().filter(|(_, known)| is_tried(known)) {
             if known.addresses.iter().any(|at| at == address) {
                 back_off(&mut known.dialling);
+                unreached.push(*id);
             }
         }
+        unreached.into_iter().for_each(|id| self.seek_relay(now, id));
     }
 
     pub(super) fn dial_due(&mut self, now: Now, out: &mut Outbox) {

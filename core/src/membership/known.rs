@@ -59,6 +59,8 @@ pub struct Known {
     pub(super) met: Option<u64>,
     pub(super) away_since: Option<Time>,
     pub(super) heard: Time,
+    /// When its present or last link came up.
+    pub(super) linked_at: Time,
     /// When its link, which is not wanted, may be closed.
     pub(super) close_at: Option<Time>,
     pub(super) dialling: Dialling,
@@ -92,9 +94,14 @@ impl Known {
         self.admission.roles
     }
 
-    /// When it is to be dialled; never as long as it is linked or nobody knows where it listens.
+    /// Whether there is a link to it that does not lead over others.
+    pub(super) fn has_own_link(&self) -> bool {
+        self.link.is_some_and(|link| !link.is_relayed())
+    }
+
+    /// When it is to be dialled; never as long as it has a link of its own or nobody knows where it listens.
     pub(super) fn dial_at(&self) -> Option<Time> {
-        self.dialling.next.filter(|_| self.link.is_none() && !self.addresses.is_empty())
+        self.dialling.next.filter(|_| !self.has_own_link() && !self.addresses.is_empty())
     }
 }
 

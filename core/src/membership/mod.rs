@@ -24,26 +24,27 @@ use crate::machine::{LinkSlot, Outbox, Output, Peer};
 use crate::rng::Rng;
 use crate::time::{Now, Time};
 use crate::wire::codec::Wire;
-use crate::wire::message::{PeerRecord, Peers};
+use crate::wire::message::PeerRecord;
 use crate::wire::request::Member;
 
 pub mod detector;
 mod dialling;
 mod identity;
 mod known;
+mod news;
+mod relaying;
 mod watching;
 
 use detector::Standing;
 use dialling::BACKOFF_FIRST;
 pub use identity::Identity;
 pub use known::Known;
-use known::{Dialling, RECORDS_MAX, bound, member, send_records};
+use known::{Dialling, member, send_records};
+use relaying::Relaying;
 use watching::Watching;
 
 /// Peers known at the most; further ones are not taken up.
 pub const PEERS_MAX: usize = 4096;
-/// How long news are collected before they travel on.
-const NEWS_INTERVAL: Duration = Duration::from_millis(50);
 /// How long the node with the greater id waits for the other to dial.
 const PATIENCE: Duration = Duration::from_millis(1500);
 /// How long a link that is not wanted is kept, so that both sides learn what the other knows.
@@ -88,6 +89,7 @@ pub struct Neighbours {
     due: Option<Option<Time>>,
     rng: Rng,
     watching: Watching,
+    relaying: Relaying,
     is_changed: bool,
 }
 
@@ -99,6 +101,7 @@ impl Neighbours {
         Neighbours {
             seeds: seeds.map(|address| Seed { address, dialling: dialling() }).collect(),
             watching: Watching::new(&me, seed),
+            relaying: Relaying::default(),
             me,
             known: BTreeMap::new(),
             by_link: BTreeMap::new(),
@@ -176,6 +179,9 @@ impl Neighbours {
         // A driver names every link anew and tells of the end of one before the next to the same
         // peer; one that does not must not leave a peer with two links, or a link with two peers.
         let before = self.known.get(&id).and_then(|known| known.link);
+        if let Some(before) = before.filter(|before| link.is_relayed() && !before.is_relayed()) {
+            out.push(Output::HangUp { link: before, reason: "the peer does not hear this link any more" });
+        }
         let stale: Vec<LinkSlot> = [before, Some(link)].into_iter().flatten().collect();
         let mut facts: Vec<Fact> =
             stale.into_iter().flat_map(|link| self.link_down(now, link, false, out)).collect();
@@ -192,8 +198,12 @@ impl Neighbours {
         known.is_lost = false;
         let away_since = known.away_since.take();
         known.heard = now.mono;
+        known.linked_at = now.mono;
         known.close_at = close_at;
-        known.dialling = Dialling::default();
+        if !link.is_relayed() {
+            known.dialling = Dialling::default();
+        }
+        self.relaying.settled(id);
         self.by_link.insert(link, id);
         self.is_changed = true;
         out.event(Event::PeerUp {
@@ -204,12 +214,15 @@ impl Neighbours {
         for seed in &mut self.seeds {
             seed.dialling.next = None;
         }
-        let records: Vec<PeerRecord> =
-            self.known.values().filter(|known| known.node.short() != id).map(Known::record).collect();
-        send_records(&[link], &records, out);
-        if self.known.get(&id).is_some_and(|known| self.is_watched(known)) {
-            self.admit(now, id, incarnation);
-            self.meet(now, link, out);
+        // Over a relayed link goes what the two owe each other; what all know they hear from all.
+        if !link.is_relayed() {
+            let records: Vec<PeerRecord> =
+                self.known.values().filter(|known| known.node.short() != id).map(Known::record).collect();
+            send_records(&[link], &records, out);
+            if self.known.get(&id).is_some_and(|known| self.is_watched(known)) {
+                self.admit(now, id, incarnation);
+                self.meet(now, link, out);
+            }
         }
         facts.push(Fact::Up(id, link));
         if let Some((_, since)) = returned {
@@ -227,6 +240,13 @@ impl Neighbours {
     pub fn link_down(&mut self, now: Now, link: LinkSlot, timed_out: bool, out: &mut Outbox) -> Vec<Fact> {
         self.due = None;
         let Some(id) = self.by_link.remove(&link) else { return Vec::new() };
+        let mut facts = match link.is_relayed() {
+            true => {
+                self.close_ending(now, link, out);
+                Vec::new()
+            }
+            false => self.relays_down(now, link, out),
+        };
         let Some(known) = self.known.get(&id) else { return Vec::new() };
         let is_wanted = self.wants_link(&known.admission);
         let is_watched = self.is_watched(known);
@@ -237,12 +257,17 @@ impl Neighbours {
         // Nothing is to be had from a peer that merely led in, so that it cannot be lost either.
         known.away_since = is_wanted.then_some(now.mono);
         known.heard = now.mono;
-        known.dialling = Dialling { next: is_wanted.then_some(again), ..Dialling::default() };
+        if !link.is_relayed() {
+            known.dialling = Dialling { next: is_wanted.then_some(again), ..Dialling::default() };
+        }
         self.is_changed = true;
         out.event(Event::PeerDown { name: known.admission.name.to_string(), timed_out });
-        let mut facts = vec![Fact::Down(id, link)];
+        facts.push(Fact::Down(id, link));
         if is_watched {
-            self.watching_link_down(now, id);
+            if !link.is_relayed() {
+                self.watching_link_down(now, id);
+            }
+            self.seek_relay(now, id);
         } else if timed_out && is_wanted {
             facts.extend(self.lose(now, id, false, out));
         }
@@ -257,89 +282,6 @@ impl Neighbours {
         let name = known.admission.name.to_string();
         out.event(if has_left { Event::PeerLeft { name } } else { Event::PeerLost { name } });
         Some(Fact::Lost(id))
-    }
-
-    /// A peer told of others.
-    pub fn hear(&mut self, now: Now, peers: Peers, out: &mut Outbox) {
-        self.due = None;
-        for record in peers.records.into_iter().take(RECORDS_MAX * 4) {
-            self.learn(now, record, out);
-        }
-    }
-
-    fn learn(&mut self, now: Now, mut record: PeerRecord, out: &mut Outbox) {
-        bound(&mut record);
-        let Ok(admission) = Admission::from_bytes(&record.admission) else { return };
-        let node = admission.node();
-        let id = node.short();
-        if id == self.me.short() {
-            return;
-        }
-        if let Some(known) = self.known.get_mut(&id) {
-            if known.node == node && record.incarnation > known.incarnation {
-                // A node may come back with another admission, such as one that lasts longer.
-                if known.admission != admission && admission.verify(&self.me.authority, now.wall).is_ok() {
-                    let moved = known.region() != admission.region_id();
-                    if let Some(key) = self.me.authority.same_kind(&admission.key).filter(|_| moved) {
-                        known.origin = Arc::new(Origin::new(id, admission.region_id(), key));
-                    }
-                    known.admission = admission;
-                }
-                known.incarnation = record.incarnation;
-                known.addresses = record.addresses;
-                known.process = record.process;
-                known.version = record.version;
-                known.heard = now.mono;
-                self.is_changed = true;
-                let is_watched = self.known.get(&id).is_some_and(|known| self.is_watched(known));
-                if is_watched {
-                    self.admit(now, id, record.incarnation);
-                }
-                self.spread(id, now);
-            }
-            return;
-        }
-        if admission.verify(&self.me.authority, now.wall).is_err() {
-            out.event(Event::Refused { peer: id, reason: "its admission is not valid in this mesh" });
-            return;
-        }
-        let Some(key) = self.me.authority.same_kind(&admission.key) else { return };
-        if self.known.len() >= PEERS_MAX {
-            return;
-        }
-        let is_wanted = self.wants_link(&admission);
-        let next = is_wanted.then(|| now.mono + self.patience_with(node));
-        let origin = Arc::new(Origin::new(id, admission.region_id(), key));
-        let known = Known {
-            node,
-            incarnation: record.incarnation,
-            addresses: record.addresses,
-            process: record.process,
-            version: record.version,
-            link: None,
-            is_lost: record.is_gone,
-            lost_as: None,
-            met: None,
-            away_since: None,
-            heard: now.mono,
-            close_at: None,
-            dialling: Dialling { next, ..Dialling::default() },
-            origin,
-            admission,
-        };
-        let is_watched = self.is_watched(&known);
-        let incarnation = known.incarnation;
-        self.known.insert(id, known);
-        if is_watched && !record.is_gone {
-            self.admit(now, id, incarnation);
-        }
-        self.is_changed = true;
-        self.spread(id, now);
-    }
-
-    fn spread(&mut self, id: ShortId, now: Now) {
-        self.news.insert(id);
-        self.news_due.get_or_insert(now.mono + NEWS_INTERVAL);
     }
 
     /// How long to wait for the other side to dial first.
@@ -373,6 +315,7 @@ impl Neighbours {
     /// Dials, passes news on, loses and forgets whom it is time for.
     pub fn wake(&mut self, now: Now, out: &mut Outbox) -> Vec<Fact> {
         let mut facts = self.wake_watching(now, out);
+        facts.extend(self.wake_relaying(now, out));
         let is_quiet = self.due.is_some_and(|due| due.is_none_or(|due| due > now.mono));
         if is_quiet && now.mono < self.prune_due {
             return facts;
@@ -408,23 +351,13 @@ impl Neighbours {
         let before = self.known.len();
         self.known.retain(|_, known| !is_stale(known));
         self.is_changed |= self.known.len() != before;
-    }
-
-    fn send_news(&mut self, now: Now, out: &mut Outbox) {
-        if self.news_due.is_none_or(|due| due > now.mono) {
-            return;
-        }
-        self.news_due = None;
-        let news = std::mem::take(&mut self.news);
-        let records: Vec<PeerRecord> =
-            news.iter().filter_map(|id| self.known.get(id)).map(Known::record).collect();
-        let links: Vec<LinkSlot> = self.by_link.keys().copied().collect();
-        send_records(&links, &records, out);
+        self.relaying.forget(|peer| !self.known.contains_key(&peer));
     }
 
     /// When [`Neighbours::wake`] is wanted.
     pub fn deadline(&self) -> Option<Time> {
-        [self.due.unwrap_or_else(|| self.look()), self.watching.deadline()].into_iter().flatten().min()
+        let own = self.due.unwrap_or_else(|| self.look());
+        [own, self.watching.deadline(), self.relaying.deadline()].into_iter().flatten().min()
     }
 
     fn look(&self) -> Option<Time> {
@@ -452,6 +385,7 @@ impl Neighbours {
             met: None,
             away_since: None,
             heard: Time::ZERO,
+            linked_at: Time::ZERO,
             close_at: None,
             dialling: Dialling::default(),
             origin: Arc::new(Origin::new(self.me.short(), self.me.region(), self.me.authority)),
@@ -468,6 +402,7 @@ impl Neighbours {
         match self.watching.detector.standing(known.node.short()) {
             Some(Standing::Left) => "left",
             Some(Standing::Suspect) => "suspect",
+            _ if known.link.is_some_and(LinkSlot::is_relayed) => "relayed",
             _ if known.link.is_some() => "up",
             _ if known.is_lost || known.away_since.is_some() => "down",
             _ => "known",
@@ -477,6 +412,7 @@ impl Neighbours {
     /// Asserts that links and peers agree.
     pub fn check(&self) {
         self.watching.detector.check();
+        self.check_relaying();
         for (link, id) in &self.by_link {
             assert_eq!(
                 self.known.get(id).and_then(|known| known.link),

@@ -1,5 +1,6 @@
 use super::dialling::BACKOFF_MAX;
 use super::*;
+use crate::wire::message::Peers;
 use bytes::Bytes;
 
 use crate::id::MeshId;

@@ -107,14 +107,21 @@ impl Neighbours {
         link: LinkSlot,
         body: ControlBody,
         out: &mut Outbox,
-    ) -> Result<Vec<Fact>, ControlBody> {
+    ) -> Result<Vec<Fact>, (LinkSlot, ControlBody)> {
         self.heard(now, link);
         match body {
+            ControlBody::RelayOpen(open) => return Ok(self.on_relay_open(now, link, open, out)),
+            ControlBody::RelayAccepted(said) => return Ok(self.on_relay_accepted(now, link, said, out)),
+            ControlBody::RelayClosed(said) => return Ok(self.on_relay_closed(now, link, said, out)),
+            ControlBody::Relayed(relayed) => match self.on_relayed(link, relayed, out) {
+                Some((link, body)) => return self.on_control(now, link, body, out),
+                None => return Ok(Vec::new()),
+            },
             ControlBody::Peers(peers) => self.hear(now, peers, out),
             ControlBody::Probe(probe) => return Ok(self.on_probe(now, link, &probe, out)),
             ControlBody::Statements(said) => return Ok(self.on_statements(now, link, said, out)),
             ControlBody::Standings(told) => self.on_standings(link, &told, out),
-            other => return Err(other),
+            other => return Err((link, other)),
         }
         Ok(Vec::new())
     }
@@ -258,9 +265,10 @@ impl Neighbours {
         }
     }
 
-    /// Linked peers of this region.
-    fn region_links(&self) -> impl Iterator<Item = (ShortId, LinkSlot)> + '_ {
-        self.linked().filter(|(_, _, known)| self.is_watched(known)).map(|(id, link, _)| (id, link))
+    /// Peers of this region with a link of their own.
+    pub(super) fn region_links(&self) -> impl Iterator<Item = (ShortId, LinkSlot)> + '_ {
+        let is_own = |link: LinkSlot, known: &Known| !link.is_relayed() && self.is_watched(known);
+        self.linked().filter(move |(_, link, known)| is_own(*link, known)).map(|(id, link, _)| (id, link))
     }
 
     /// Who has been linked with this node, or could not be dialled, and may be alive is watched; in a
@@ -322,7 +330,9 @@ impl Neighbours {
             next += 1;
             match effect {
                 Effect::Probe { to, probe, is_reliable } => {
-                    let Some(link) = self.known.get(&to).and_then(|known| known.link) else { continue };
+                    let link =
+                        self.known.get(&to).filter(|known| known.has_own_link()).and_then(|known| known.link);
+                    let Some(link) = link else { continue };
                     let body = probe.to_bytes();
                     out.push(match is_reliable {
                         true => Output::Control { link, body: ControlBody::Probe(body) },

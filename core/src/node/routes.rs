@@ -298,6 +298,7 @@ impl Routes {
             self.last.origins = Arc::new(origins);
             self.last.links = Arc::new(links);
             self.last.peers = Arc::new(peers);
+            self.last.relays = neighbours.relays();
             self.touch(now);
             self.due = Some(now.mono);
         }
@@ -315,6 +316,7 @@ impl Routes {
         }
         self.last.ways = Arc::new(ways);
         out.push(Output::View(Box::new(self.last.clone())));
+        neighbours.view_published(out);
         for to in std::mem::take(&mut self.forget) {
             out.push(Output::Forget(to));
         }

@@ -7,6 +7,9 @@ use crate::limits;
 
 /// Bytes before a frame's body: length of the body (4), type (1), flags (1).
 pub const FRAME_HEADER_BYTES: usize = 6;
+/// Bytes that go round a relayed frame: its session (4) and its code (16), and its header counts as
+/// part of it.
+pub const RELAYED_BYTES: usize = 4 + 16 + FRAME_HEADER_BYTES;
 /// Flag: a receiver that does not know the type must hang up instead of skipping the frame.
 pub const FLAG_CRITICAL: u8 = 1;
 
@@ -20,6 +23,8 @@ pub enum FrameType {
     Bundle = 0x10,
     /// Bundles that every receiver behind the sender has.
     Acknowledge = 0x11,
+    /// A frame on its way over other nodes.
+    Relayed = 0x12,
     /// A message of the control plane between nodes.
     Control = 0x20,
     /// Agents attach to their edge.
@@ -49,6 +54,7 @@ impl FrameType {
             0x01 => FrameType::Hello,
             0x10 => FrameType::Bundle,
             0x11 => FrameType::Acknowledge,
+            0x12 => FrameType::Relayed,
             0x20 => FrameType::Control,
             0x40 => FrameType::Attach,
             0x41 => FrameType::Request,
@@ -69,6 +75,7 @@ impl FrameType {
             FrameType::Bundle | FrameType::Publish | FrameType::Deliver | FrameType::Reply => {
                 limits::FRAME_BYTES_MAX
             }
+            FrameType::Relayed => limits::FRAME_BYTES_MAX + RELAYED_BYTES,
             FrameType::Hello
             | FrameType::Acknowledge
             | FrameType::Control

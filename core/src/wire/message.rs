@@ -55,7 +55,8 @@ pub struct Control {
     /// Exactly one body; none when it is newer than this version.
     #[prost(
         oneof = "ControlBody",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24,
+                25"
     )]
     pub body: Option<ControlBody>,
 }
@@ -126,6 +127,18 @@ pub enum ControlBody {
     /// What the sender knows of the region.
     #[prost(message, tag = "21")]
     Standings(Standings),
+    /// A link to a node that the sender cannot reach is wanted over the receiver.
+    #[prost(message, tag = "22")]
+    RelayOpen(RelayOpen),
+    /// It is there.
+    #[prost(message, tag = "23")]
+    RelayAccepted(RelayAccepted),
+    /// It is not, or no more.
+    #[prost(message, tag = "24")]
+    RelayClosed(RelayClosed),
+    /// A message on its way over other nodes.
+    #[prost(message, tag = "25")]
+    Relayed(Relayed),
 }
 
 /// Nodes known to the sender.
@@ -325,6 +338,71 @@ pub struct Standings {
     pub is_answer: bool,
 }
 
+/// Asks for a link to a node that the sender has none with, over the receiver.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct RelayOpen {
+    /// Its number on the link that this goes by; even where the sender has the smaller id.
+    #[prost(uint32, tag = "1")]
+    pub session: u32,
+    /// Who wants it.
+    #[prost(fixed64, tag = "2")]
+    pub opener: u64,
+    /// The opener's incarnation.
+    #[prost(fixed64, tag = "3")]
+    pub incarnation: u64,
+    /// With whom.
+    #[prost(fixed64, tag = "4")]
+    pub target: u64,
+    /// The target's incarnation, as the opener knows it.
+    #[prost(fixed64, tag = "5")]
+    pub target_incarnation: u64,
+    /// Grows with each link that this incarnation of the opener asks the target for.
+    #[prost(uint64, tag = "6")]
+    pub attempt: u64,
+    /// Nodes that it passed.
+    #[prost(uint32, tag = "7")]
+    pub hops: u32,
+    /// The opener's code (16 bytes).
+    #[prost(bytes = "bytes", tag = "8")]
+    pub code: Bytes,
+}
+
+/// The target takes the link.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct RelayAccepted {
+    /// Its number on the link that this goes by.
+    #[prost(uint32, tag = "1")]
+    pub session: u32,
+    /// The target's code (16 bytes).
+    #[prost(bytes = "bytes", tag = "2")]
+    pub code: Bytes,
+}
+
+/// The link cannot be had, or is no more.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct RelayClosed {
+    /// Its number on the link that this goes by.
+    #[prost(uint32, tag = "1")]
+    pub session: u32,
+}
+
+/// A control message of a relayed link.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Relayed {
+    /// Its number on the link that this goes by.
+    #[prost(uint32, tag = "1")]
+    pub session: u32,
+    /// Its place among the sender's messages on this link, from 1.
+    #[prost(uint64, tag = "2")]
+    pub number: u64,
+    /// The sender's code (16 bytes).
+    #[prost(bytes = "bytes", tag = "3")]
+    pub code: Bytes,
+    /// The body of a control frame.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub message: Bytes,
+}
+
 /// A directed section that found nobody.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct NotHere {
@@ -352,7 +430,12 @@ pub struct Leaving {}
 impl ControlBody {
     /// The whole frame.
     pub fn to_frame(self) -> Bytes {
-        frame(FrameType::Control, &Control { body: Some(self) }.encode_to_vec())
+        frame(FrameType::Control, &self.to_body())
+    }
+
+    /// The body of the frame.
+    pub fn to_body(self) -> Bytes {
+        Control { body: Some(self) }.encode_to_vec().into()
     }
 
     /// Reads the body of a frame; `None` for a message newer than this version.

@@ -103,6 +103,7 @@ impl Reader {
                 FrameType::Hello
                 | FrameType::Bundle
                 | FrameType::Acknowledge
+                | FrameType::Relayed
                 | FrameType::Control
                 | FrameType::Reply
                 | FrameType::Published

@@ -9,6 +9,7 @@ mod gaps;
 mod interest;
 mod keys;
 mod links;
+mod relays;
 mod updates;
 
 use std::time::Duration;

@@ -91,6 +91,28 @@ fn goldens() -> Vec<(ControlBody, &'static str)> {
             ControlBody::Standings(Standings { digest: text("d"), is_answer: true }),
             "080000002000aa01050a01641001",
         ),
+        (
+            ControlBody::RelayOpen(RelayOpen {
+                session: 1,
+                opener: 2,
+                incarnation: 3,
+                target: 4,
+                target_incarnation: 5,
+                attempt: 6,
+                hops: 7,
+                code: text("c"),
+            }),
+            "300000002000b2012d080111020000000000000019030000000000000021040000000000000029050000000000000030063807420163",
+        ),
+        (
+            ControlBody::RelayAccepted(RelayAccepted { session: 1, code: text("c") }),
+            "080000002000ba01050801120163",
+        ),
+        (ControlBody::RelayClosed(RelayClosed { session: 1 }), "050000002000c201020801"),
+        (
+            ControlBody::Relayed(Relayed { session: 1, number: 2, code: text("c"), message: text("m") }),
+            "0d0000002000ca010a080110021a016322016d",
+        ),
     ]
 }
 

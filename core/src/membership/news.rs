@@ -1,0 +1,116 @@
+//! What nodes tell one another of nodes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::known::{Dialling, Known, RECORDS_MAX, bound, send_records};
+use super::{Neighbours, PEERS_MAX};
+use crate::event::Event;
+use crate::hot::view::Origin;
+use crate::id::ShortId;
+use crate::identity::Admission;
+use crate::machine::{LinkSlot, Outbox};
+use crate::time::{Now, Time};
+use crate::wire::codec::Wire;
+use crate::wire::message::{PeerRecord, Peers};
+
+/// How long news are collected before they travel on.
+const NEWS_INTERVAL: Duration = Duration::from_millis(50);
+
+impl Neighbours {
+    /// A peer told of others.
+    pub fn hear(&mut self, now: Now, peers: Peers, out: &mut Outbox) {
+        self.due = None;
+        for record in peers.records.into_iter().take(RECORDS_MAX * 4) {
+            self.learn(now, record, out);
+        }
+    }
+
+    pub(super) fn learn(&mut self, now: Now, mut record: PeerRecord, out: &mut Outbox) {
+        bound(&mut record);
+        let Ok(admission) = Admission::from_bytes(&record.admission) else { return };
+        let node = admission.node();
+        let id = node.short();
+        if id == self.me.short() {
+            return;
+        }
+        if let Some(known) = self.known.get_mut(&id) {
+            if known.node == node && record.incarnation > known.incarnation {
+                // A node may come back with another admission, such as one that lasts longer.
+                if known.admission != admission && admission.verify(&self.me.authority, now.wall).is_ok() {
+                    let moved = known.region() != admission.region_id();
+                    if let Some(key) = self.me.authority.same_kind(&admission.key).filter(|_| moved) {
+                        known.origin = Arc::new(Origin::new(id, admission.region_id(), key));
+                    }
+                    known.admission = admission;
+                }
+                known.incarnation = record.incarnation;
+                known.addresses = record.addresses;
+                known.process = record.process;
+                known.version = record.version;
+                known.heard = now.mono;
+                self.is_changed = true;
+                let is_watched = self.known.get(&id).is_some_and(|known| self.is_watched(known));
+                if is_watched {
+                    self.admit(now, id, record.incarnation);
+                }
+                self.spread(id, now);
+            }
+            return;
+        }
+        if admission.verify(&self.me.authority, now.wall).is_err() {
+            out.event(Event::Refused { peer: id, reason: "its admission is not valid in this mesh" });
+            return;
+        }
+        let Some(key) = self.me.authority.same_kind(&admission.key) else { return };
+        if self.known.len() >= PEERS_MAX {
+            return;
+        }
+        let is_wanted = self.wants_link(&admission);
+        let next = is_wanted.then(|| now.mono + self.patience_with(node));
+        let origin = Arc::new(Origin::new(id, admission.region_id(), key));
+        let known = Known {
+            node,
+            incarnation: record.incarnation,
+            addresses: record.addresses,
+            process: record.process,
+            version: record.version,
+            link: None,
+            is_lost: record.is_gone,
+            lost_as: None,
+            met: None,
+            away_since: None,
+            heard: now.mono,
+            linked_at: Time::ZERO,
+            close_at: None,
+            dialling: Dialling { next, ..Dialling::default() },
+            origin,
+            admission,
+        };
+        let is_watched = self.is_watched(&known);
+        let incarnation = known.incarnation;
+        self.known.insert(id, known);
+        if is_watched && !record.is_gone {
+            self.admit(now, id, incarnation);
+        }
+        self.is_changed = true;
+        self.spread(id, now);
+    }
+
+    fn spread(&mut self, id: ShortId, now: Now) {
+        self.news.insert(id);
+        self.news_due.get_or_insert(now.mono + NEWS_INTERVAL);
+    }
+
+    pub(super) fn send_news(&mut self, now: Now, out: &mut Outbox) {
+        if self.news_due.is_none_or(|due| due > now.mono) {
+            return;
+        }
+        self.news_due = None;
+        let news = std::mem::take(&mut self.news);
+        let records: Vec<PeerRecord> =
+            news.iter().filter_map(|id| self.known.get(id)).map(Known::record).collect();
+        let links: Vec<LinkSlot> = self.by_link.keys().copied().filter(|link| !link.is_relayed()).collect();
+        send_records(&links, &records, out);
+    }
+}
