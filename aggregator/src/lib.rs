@@ -115,6 +115,7 @@ impl Aggregator {
                     self.edge_back(now, id, since);
                 }
                 Fact::Back(id, since) => self.edge_back(now, id, since),
+                Fact::Apart(_) => {} // Edges see for themselves whom they do not reach.
                 Fact::Met(id) => self.routes.peer_met(id),
             }
         }

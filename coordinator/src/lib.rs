@@ -69,7 +69,7 @@ impl Coordinator {
                     self.routes.peer_lost(now, id);
                 }
                 // Nothing is owed to anyone here.
-                Fact::Returned(..) | Fact::Back(..) | Fact::Met(_) => {}
+                Fact::Returned(..) | Fact::Back(..) | Fact::Met(_) | Fact::Apart(_) => {}
             }
         }
     }

@@ -166,6 +166,7 @@ impl Edge {
                 // These were confirmed without it, and it did not know of them.
                 Fact::Back(_, since) => self.missed.extend(now, self.hosting.confirmed_since(since)),
                 Fact::Met(id) => self.routes.peer_met(id),
+                Fact::Apart(_) => self.missed.extend(now, self.confirmed_subscribers()),
             }
         }
     }

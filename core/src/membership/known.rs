@@ -58,6 +58,8 @@ pub struct Known {
     /// The incarnation that was linked last.
     pub(super) met: Option<u64>,
     pub(super) away_since: Option<Time>,
+    /// When it was last said that it is out of reach.
+    pub(super) apart_said: Time,
     pub(super) heard: Time,
     /// When its present or last link came up.
     pub(super) linked_at: Time,
@@ -92,6 +94,12 @@ impl Known {
     /// The roles.
     pub fn roles(&self) -> Roles {
         self.admission.roles
+    }
+
+    /// When it is to be said, or said again, that it is out of reach.
+    pub(super) fn apart_at(&self) -> Option<Time> {
+        let since = self.away_since.filter(|_| self.link.is_none() && !self.is_lost)?;
+        Some(since.max(self.apart_said) + limits::LINK_TIMEOUT)
     }
 
     /// Whether there is a link to it that does not lead over others.

@@ -49,6 +49,8 @@ pub const PEERS_MAX: usize = 4096;
 const PATIENCE: Duration = Duration::from_millis(1500);
 /// How long a link that is not wanted is kept, so that both sides learn what the other knows.
 const COURTESY: Duration = Duration::from_secs(1);
+/// Nobody is held for dead sooner than this after it was heard last.
+const DEATH_AFTER: Duration = Duration::from_secs(1);
 /// How long a peer is remembered whose link is wanted and does not come about.
 const FORGET_AFTER: Duration = Duration::from_secs(2 * 60 * 60);
 
@@ -67,6 +69,9 @@ pub enum Fact {
     Back(ShortId, Time),
     /// Its link is up, the first with this incarnation.
     Met(ShortId),
+    /// It is of this region and out of reach for a while, also over others, and not held for dead; or it
+    /// is lost after having been that. It may have held this node for dead, and kept nothing for it.
+    Apart(ShortId),
 }
 
 #[derive(Debug)]
@@ -186,6 +191,7 @@ impl Neighbours {
         let mut facts: Vec<Fact> =
             stale.into_iter().flat_map(|link| self.link_down(now, link, false, out)).collect();
         let close_at = (!is_wanted && self.is_only_edge()).then(|| now.mono + COURTESY);
+        let is_watched = self.known.get(&id).is_some_and(|known| self.is_watched(known));
         let known = self.known.get_mut(&id).expect("it was found above, and closing links forgets nobody");
         known.link = Some(link);
         let returned = known.lost_as.take().filter(|(lost, _)| *lost == incarnation);
@@ -194,6 +200,8 @@ impl Neighbours {
         if met.is_some() && is_met && !known.is_lost {
             // Who restarted has nothing of what it was before: neither what it wanted nor what it had.
             facts.push(Fact::Lost(id));
+            let away = known.away_since.filter(|since| now.mono.since(*since) >= DEATH_AFTER);
+            facts.extend(away.filter(|_| is_watched).map(|_| Fact::Apart(id)));
         }
         known.is_lost = false;
         let away_since = known.away_since.take();
@@ -219,7 +227,7 @@ impl Neighbours {
             let records: Vec<PeerRecord> =
                 self.known.values().filter(|known| known.node.short() != id).map(Known::record).collect();
             send_records(&[link], &records, out);
-            if self.known.get(&id).is_some_and(|known| self.is_watched(known)) {
+            if is_watched {
                 self.admit(now, id, incarnation);
                 self.meet(now, link, out);
             }
@@ -274,14 +282,17 @@ impl Neighbours {
         facts
     }
 
-    fn lose(&mut self, now: Now, id: ShortId, has_left: bool, out: &mut Outbox) -> Option<Fact> {
-        let known = self.known.get_mut(&id).filter(|known| !known.is_lost)?;
+    fn lose(&mut self, now: Now, id: ShortId, has_left: bool, out: &mut Outbox) -> Vec<Fact> {
+        let is_watched = self.known.get(&id).is_some_and(|known| self.is_watched(known));
+        let Some(known) = self.known.get_mut(&id).filter(|known| !known.is_lost) else { return Vec::new() };
         known.is_lost = true;
-        known.lost_as = Some((known.incarnation, known.away_since.take().unwrap_or(now.mono)));
+        let since = known.away_since.take().unwrap_or(now.mono);
+        known.lost_as = Some((known.incarnation, since));
         self.is_changed = true;
         let name = known.admission.name.to_string();
         out.event(if has_left { Event::PeerLeft { name } } else { Event::PeerLost { name } });
-        Some(Fact::Lost(id))
+        let was_apart = is_watched && !has_left && now.mono.since(since) >= DEATH_AFTER;
+        [Some(Fact::Lost(id)), was_apart.then_some(Fact::Apart(id))].into_iter().flatten().collect()
     }
 
     /// How long to wait for the other side to dial first.
@@ -330,13 +341,26 @@ impl Neighbours {
         let is_gone = |known: &Known| away(known) && (!self.is_watched(known) || is_forgotten(known));
         let gone: Vec<ShortId> =
             self.known.iter().filter(|(_, known)| is_gone(known)).map(|(id, _)| *id).collect();
-        facts.extend(gone.into_iter().filter_map(|id| self.lose(now, id, false, out)));
+        facts.extend(gone.into_iter().flat_map(|id| self.lose(now, id, false, out)).collect::<Vec<_>>());
+        facts.extend(self.say_apart(now));
         if now.mono >= self.prune_due {
             self.prune_due = now.mono + Duration::from_secs(60);
             self.prune(now);
         }
         self.due = Some(self.look());
         facts
+    }
+
+    /// Says of whom the region knows and this node does not reach, again and again while that lasts.
+    fn say_apart(&mut self, now: Now) -> Vec<Fact> {
+        let is_due =
+            |known: &Known| self.is_watched(known) && known.apart_at().is_some_and(|due| due <= now.mono);
+        let apart: Vec<ShortId> =
+            self.known.iter().filter(|(_, known)| is_due(known)).map(|(id, _)| *id).collect();
+        for id in &apart {
+            self.known.get_mut(id).expect("it was found above").apart_said = now.mono;
+        }
+        apart.into_iter().map(Fact::Apart).collect()
     }
 
     /// Forgets peers whose link is wanted and has not come about for long. Of the others this node
@@ -364,10 +388,11 @@ impl Neighbours {
         let dials = self.known.values().filter_map(Known::dial_at);
         let losses = self.known.values().filter(|known| !self.is_watched(known));
         let losses = losses.filter_map(|known| Some(known.away_since? + limits::LINK_TIMEOUT));
+        let apart = self.known.values().filter(|known| self.is_watched(known)).filter_map(Known::apart_at);
         let seeds = self.seeds.iter().filter_map(|seed| seed.dialling.next);
         let closing = self.known.values().filter_map(|known| known.close_at).min();
         let closing = closing.filter(|_| self.has_wanted_link());
-        dials.chain(losses).chain(seeds).chain(self.news_due).chain(closing).min()
+        dials.chain(losses).chain(apart).chain(seeds).chain(self.news_due).chain(closing).min()
     }
 
     /// This node and its peers for people.
@@ -384,6 +409,7 @@ impl Neighbours {
             lost_as: None,
             met: None,
             away_since: None,
+            apart_said: Time::ZERO,
             heard: Time::ZERO,
             linked_at: Time::ZERO,
             close_at: None,

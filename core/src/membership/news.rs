@@ -80,6 +80,7 @@ impl Neighbours {
             lost_as: None,
             met: None,
             away_since: None,
+            apart_said: Time::ZERO,
             heard: now.mono,
             linked_at: Time::ZERO,
             close_at: None,
