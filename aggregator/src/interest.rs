@@ -31,6 +31,9 @@ pub struct Carrying {
     own: Offer,
     /// What each other region wants, to this region's edges.
     others: BTreeMap<RegionId, Offer>,
+    /// Regions of which everything has been heard at least once: before, edges are told nothing, or
+    /// they would take for unwanted what they know to be wanted.
+    opened: BTreeSet<RegionId>,
     edges: Vec<LinkSlot>,
     /// Edges that have not declared yet over this link.
     undeclared: BTreeSet<LinkSlot>,
@@ -53,6 +56,7 @@ impl Carrying {
             seed,
             own: Offer::new(region, seed),
             others: BTreeMap::new(),
+            opened: BTreeSet::new(),
             edges: Vec::new(),
             undeclared: BTreeSet::new(),
             held_back: Some(Vec::new()),
@@ -100,7 +104,7 @@ impl Carrying {
     pub fn add_edge(&mut self, link: LinkSlot, out: &mut Outbox) {
         self.edges.push(link);
         self.undeclared.insert(link);
-        for offer in self.others.values_mut() {
+        for (_, offer) in self.others.iter_mut().filter(|(region, _)| self.opened.contains(region)) {
             offer.add_peer(link, out);
         }
         if self.is_settled {
@@ -117,12 +121,16 @@ impl Carrying {
         }
     }
 
-    /// An aggregator of another region declares for it; this region's edges hear of it.
-    pub fn add_region(&mut self, region: RegionId, out: &mut Outbox) {
-        if !self.others.contains_key(&region) {
-            let mut offer = Offer::new(region, self.seed);
+    /// An aggregator of another region begins to declare for it.
+    pub fn add_region(&mut self, region: RegionId) {
+        self.others.entry(region).or_insert_with(|| Offer::new(region, self.seed));
+    }
+
+    /// It has said everything; this region's edges hear of it.
+    pub fn open_region(&mut self, region: RegionId, out: &mut Outbox) {
+        let Some(offer) = self.others.get_mut(&region) else { return };
+        if self.opened.insert(region) {
             self.edges.iter().for_each(|edge| offer.add_peer(*edge, out));
-            self.others.insert(region, offer);
         }
     }
 
@@ -131,6 +139,7 @@ impl Carrying {
         if self.others.remove(&region).is_none() {
             return;
         }
+        self.opened.remove(&region);
         for edge in &self.edges {
             let gone = Interest { region: region.0, gone: true, ..Interest::default() };
             out.send(*edge, ControlBody::Interest(gone));

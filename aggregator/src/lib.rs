@@ -149,15 +149,6 @@ impl Aggregator {
         }
     }
 
-    /// What other regions were told is in force was not known to an edge that was out of reach: what it
-    /// had for them meanwhile is missing there.
-    fn edge_back(&mut self, now: Now, id: ShortId, since: Time) {
-        let region = self.region();
-        if self.neighbours.get(id).is_some_and(|known| known.region() == region) {
-            self.missed.extend(now, self.carrying.confirmed_since(since).collect::<Vec<_>>());
-        }
-    }
-
     fn peer_down(&mut self, now: Now, id: ShortId, link: LinkSlot, out: &mut Outbox) {
         self.routes.peer_down(now, id);
         self.carrying.remove_peer(link);
@@ -213,11 +204,12 @@ impl Aggregator {
                     return;
                 }
                 if is_regions && !interest.gone {
-                    self.carrying.add_region(region, out);
+                    self.carrying.add_region(region);
                 }
                 let change = self.routes.declare(now, peer, &interest);
                 self.carrying.change(RegionId(interest.region), &change);
                 if !interest.more {
+                    self.carrying.open_region(RegionId(interest.region), out);
                     self.carrying.confirm_later(link, RegionId(interest.region), interest.version);
                 }
             }

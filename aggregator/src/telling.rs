@@ -1,10 +1,10 @@
 //! Telling of events that were not kept: to edges that this aggregator had taken for lost, and on
 //! behalf of edges to other regions.
 
-use starling_core::id::RegionId;
+use starling_core::id::{RegionId, ShortId};
 use starling_core::identity::Roles;
 use starling_core::machine::{LinkSlot, Outbox};
-use starling_core::time::Now;
+use starling_core::time::{Now, Time};
 use starling_core::wire::message::{ControlBody, Missed};
 
 use super::Aggregator;
@@ -20,6 +20,15 @@ impl Aggregator {
                 Some(link) => out.send(link, ControlBody::Missed(Missed { region: 0 })),
                 None => self.routes.put_back_missed(region, peer),
             }
+        }
+    }
+
+    /// What other regions were told is in force was not known to an edge that was out of reach: what it
+    /// had for them meanwhile is missing there.
+    pub(super) fn edge_back(&mut self, now: Now, id: ShortId, since: Time) {
+        let region = self.region();
+        if self.neighbours.get(id).is_some_and(|known| known.region() == region) {
+            self.missed.extend(now, self.carrying.confirmed_since(since).collect::<Vec<_>>());
         }
     }
 

@@ -30,6 +30,9 @@ const REGRESSIONS: [(u64, &str); 10] = [
     (207, "a region was not told of a gap, since its aggregator was away when it was to be told"),
     (62, "a bundle owed to a node that restarted within three seconds was waited for for ever"),
     (121, "the same between regions, for three clients"),
+    (24, "two edges were apart, and one that had forgotten the other died before it could say so"),
+    (242, "an aggregator declared for a region before it had heard of it, so that it seemed to want nothing"),
+    (738, "an aggregator confirmed for a region what an edge out of reach did not know"),
     (191, "entries for a node that restarted were lost without a word"),
 ];
 
