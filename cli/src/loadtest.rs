@@ -168,6 +168,7 @@ impl Render for Shown<'_> {
                     kill.edges, kill.agents_counted, kill.agents_expected
                 ),
             ));
+            lines.push(("at home again", times(&kill.rehomed_ms, "ms")));
         }
         for threshold in &report.thresholds {
             let word = if threshold.ok { "held" } else { "MISSED" };

@@ -159,7 +159,7 @@ impl Connection {
         let reply = next(answered).await?;
         match reply.say {
             Some(Say::Attached(attached)) => {
-                shared.attached.fetch_add(attached.accepted as usize, Ordering::Relaxed);
+                shared.took(self.number, attached.accepted);
                 shared.refused.fetch_add(attached.refused.len(), Ordering::Relaxed);
                 attached.refused.iter().take(3).for_each(|refused| shared.complain(refused.text.clone()));
                 Ok(true)

@@ -1,6 +1,7 @@
-//! Edges killed by signal 9, and how soon the mesh's count is right again.
+//! Edges killed by signal 9: how soon their agents are at home again, and the mesh's count right.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -8,7 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::mesh::LocalMesh;
 use crate::observer::{Observer, count_agents};
-use crate::report::Kill;
+use crate::report::{Kill, times};
 use crate::run::{Generator, Say, edge_name};
 
 impl Generator {
@@ -27,6 +28,7 @@ impl Generator {
         let all = u64::from(settings.agents);
         let expected = if settings.rehome { all } else { all - lost };
         let begun = Instant::now();
+        self.shared.killed.store(self.shared.now().max(1), Ordering::Relaxed);
         for edge in 0..settings.kill_edge {
             mesh.kill(&edge_name(edge))?;
         }
@@ -50,6 +52,9 @@ impl Generator {
             while let Some(done) = tasks.try_join_next() {
                 done??;
             }
+        }
+        if settings.rehome {
+            kill.rehomed_ms = times(&self.shared.rehomed(lost), 1e6);
         }
         say(&format!("counted {} of {expected} agents after {:?} s", kill.agents_counted, kill.seconds));
         Ok(Some(kill))

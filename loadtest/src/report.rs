@@ -222,6 +222,9 @@ pub struct Kill {
     pub agents_counted: u64,
     /// Seconds from the kill until the count was as expected for good; null if it never was.
     pub seconds: Option<f64>,
+    /// From the kill until each agent was attached at another edge; one that never was counts as a
+    /// minute.
+    pub rehomed_ms: Option<Times>,
 }
 
 /// An expression that had to hold.
@@ -320,7 +323,10 @@ fn whole(settings: &Settings) -> Report {
         hot_path: HotPath { ticks, ..HotPath::default() },
         gossip: Gossip::default(),
         regions: vec![Region::default(); settings.regions as usize],
-        kill: (settings.kill_edge > 0).then(Kill::default),
+        kill: (settings.kill_edge > 0).then(|| Kill {
+            rehomed_ms: settings.rehome.then(Times::default),
+            ..Kill::default()
+        }),
         schedule_late_ms: 0.0,
         complaints: Vec::new(),
         thresholds: Vec::new(),
@@ -378,6 +384,10 @@ mod tests {
         {
             assert!(check(bad, &settings).is_err(), "{bad}");
         }
-        check("kill.agents_counted==1", &Settings { kill_edge: 1, ..settings }).unwrap();
+        let kills = Settings { kill_edge: 1, ..settings };
+        check("kill.agents_counted==1", &kills).unwrap();
+        check("kill.rehomed_ms.p99<=1000", &kills).unwrap();
+        // Who stays away comes home at no time.
+        check("kill.rehomed_ms.p99<=1000", &Settings { rehome: false, ..kills }).unwrap_err();
     }
 }

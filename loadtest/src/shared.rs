@@ -73,6 +73,10 @@ pub struct Shared {
     pub first_attach: AtomicU64,
     /// See [`Shared::first_attach`].
     pub last_attached: AtomicU64,
+    /// When edges were killed, nanoseconds since the start; 0 while none were.
+    pub killed: AtomicU64,
+    /// From the kill until an agent's attach at another edge was confirmed, nanoseconds.
+    pub rehomed: Recorder,
     /// Agents attached now, as their edges said.
     pub attached: AtomicUsize,
     /// Attaches that were refused.
@@ -102,6 +106,8 @@ impl Shared {
             broadcast: Broadcasts::default(),
             first_attach: AtomicU64::new(u64::MAX),
             last_attached: AtomicU64::new(0),
+            killed: AtomicU64::new(0),
+            rehomed: Recorder::new(MOST_NANOS),
             attached: AtomicUsize::new(0),
             refused: AtomicUsize::new(0),
             ready: AtomicUsize::new(0),
@@ -115,6 +121,24 @@ impl Shared {
     /// Nanoseconds since the run's start.
     pub fn now(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// An edge took so many agents of a connection; after a kill they came home by that.
+    pub fn took(&self, part: usize, agents: u32) {
+        self.attached.fetch_add(agents as usize, Ordering::Relaxed);
+        let killed = self.killed.load(Ordering::Relaxed);
+        if killed > 0 {
+            let after = self.now().saturating_sub(killed);
+            (0..agents).for_each(|_| self.rehomed.record(part, after));
+        }
+    }
+
+    /// From a kill until `homeless` agents were at home again; who is not counts as a minute.
+    pub fn rehomed(&self, homeless: u64) -> Histogram<u64> {
+        let mut times = self.rehomed.merged();
+        let missing = homeless.saturating_sub(times.len());
+        times.saturating_record_n(MOST_NANOS, missing);
+        times
     }
 
     /// Keeps a complaint for the report; the first twenty tell the story.
@@ -238,5 +262,22 @@ impl Broadcasts {
     /// All latencies in nanoseconds.
     pub fn merged(&self) -> Histogram<u64> {
         self.latencies.merged()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_does_not_come_home_counts_as_a_minute() {
+        let shared = Shared::new(crate::tests::settings(), 1);
+        shared.took(0, 7);
+        assert!(shared.rehomed.merged().is_empty(), "nobody was killed yet");
+        shared.killed.store(shared.now().max(1), Ordering::Relaxed);
+        shared.took(3, 9);
+        let times = shared.rehomed(10);
+        assert_eq!((times.len(), times.count_between(MOST_NANOS / 2, u64::MAX)), (10, 1));
+        assert_eq!(shared.attached.load(Ordering::Relaxed), 16);
     }
 }
