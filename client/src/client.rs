@@ -20,6 +20,7 @@ use crate::agent::Agent;
 use crate::backoff::Backoff;
 use crate::error::{ClientError, check_label, check_tags};
 use crate::feed::Feed;
+use crate::finding;
 use crate::inner::Inner;
 use crate::session::{ConnectError, EdgeInfo, Endpoint, Handler, Incoming, Session, wall_time};
 use crate::settings::ClientSettings;
@@ -330,7 +331,7 @@ impl Client {
     /// Asks one node over a connection of its own: such questions are rare.
     async fn ask_once(&self, what: &'static str, node: &str, ask: Ask) -> Result<Say, ClientError> {
         let (answer, answered) = oneshot::channel();
-        let address = supervisor::resolve(node).await?;
+        let address = finding::resolve(node).await?;
         let session = Session::connect(&self.inner().endpoint, address, Once(Some(answer))).await?;
         if session.request(&Request { id: 1, ask: Some(ask) }).is_err() {
             return Err(ConnectError::Unreachable { address }.into());

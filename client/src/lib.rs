@@ -14,6 +14,7 @@ mod backoff;
 mod client;
 mod error;
 mod feed;
+mod finding;
 mod inner;
 mod link;
 pub mod session;

@@ -2,7 +2,7 @@
 //! over when the edge is gone.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -16,14 +16,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use crate::backoff::Backoff;
 use crate::error::ClientError;
+use crate::finding::{self, Found};
 use crate::inner::{Answer, Inner, Phase};
-use crate::link::Link;
 use crate::session::{ConnectError, Session, wall_time};
 
 /// The first wait between two rounds of attempts.
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
-/// How long one of several edges is tried when the last one was lost.
-const ATTEMPT_MAX: Duration = Duration::from_secs(2);
 /// How long an edge may take to accept our agents before another is tried.
 const RESUME_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the supervisor looks whether something is due.
@@ -54,7 +52,7 @@ pub(crate) async fn connect_first(inner: &Arc<Inner>) -> Result<Supervisor, Clie
     let mut edges: VecDeque<String> = inner.settings.edges.iter().cloned().collect();
     let mut refused: Option<ConnectError> = None;
     for _ in 0..edges.len() {
-        match attempt(inner, &edges[0]).await {
+        match finding::attempt(inner, &edges[0]).await {
             Ok((session, epoch)) => {
                 inner.adopt(session.clone(), epoch);
                 go_live(inner, epoch);
@@ -75,18 +73,12 @@ pub(crate) async fn connect_first(inner: &Arc<Inner>) -> Result<Supervisor, Clie
     }
 }
 
-/// The first address of `text`.
-pub(crate) async fn resolve(text: &str) -> Result<SocketAddr, ConnectError> {
-    let bad = |source| ConnectError::Address { text: text.to_owned(), source };
-    let mut addresses = tokio::net::lookup_host(text).await.map_err(bad)?;
-    addresses.next().ok_or_else(|| bad(std::io::ErrorKind::NotFound.into()))
-}
-
-async fn attempt(inner: &Arc<Inner>, edge: &str) -> Result<(Session, u64), ConnectError> {
-    let address = resolve(edge).await?;
-    let epoch = inner.next_connection();
-    let link = Link::new(Arc::clone(inner), epoch);
-    Ok((Session::connect(&inner.endpoint, address, link).await?, epoch))
+/// Whether the agents' delegations were renewed, once that is known; for ever if nobody is at it.
+async fn until_renewed(renewing: &mut Option<Pin<Box<impl Future<Output = Option<()>>>>>) -> bool {
+    match renewing {
+        Some(renewing) => renewing.await.is_some(),
+        None => std::future::pending().await,
+    }
 }
 
 /// Sends what waits, in order, and lets everybody work.
@@ -129,19 +121,20 @@ impl Supervisor {
     async fn work(&mut self) {
         let mut asked = Vec::new();
         loop {
+            let mut spare = None;
             if let Some((session, epoch)) = self.current.take() {
-                self.attend(&session, epoch, asked).await;
+                spare = self.attend(&session, epoch, asked).await;
                 self.inner.lost();
                 self.edges.rotate_left(1);
             }
-            asked = self.reconnect().await;
+            asked = self.reconnect(spare).await;
         }
     }
 
     /// Finds an edge that takes all our agents, however long it takes.
-    async fn reconnect(&mut self) -> Vec<Asked> {
+    async fn reconnect(&mut self, spare: Option<Found>) -> Vec<Asked> {
         let inner = Arc::clone(&self.inner);
-        let search = self.search();
+        let search = self.search(spare);
         tokio::pin!(search);
         tokio::select! {
             asked = &mut search => return asked,
@@ -150,11 +143,19 @@ impl Supervisor {
         search.await
     }
 
-    async fn search(&mut self) -> Vec<Asked> {
-        let mut backoff = Backoff::new(BACKOFF_FIRST, self.inner.settings.backoff_max);
+    async fn search(&mut self, mut spare: Option<Found>) -> Vec<Asked> {
+        let inner = Arc::clone(&self.inner);
+        let mut backoff = Backoff::new(BACKOFF_FIRST, inner.settings.backoff_max);
         loop {
+            // Each may take the connection and then refuse the agents.
             for _ in 0..self.edges.len() {
-                if let Some(asked) = self.try_first().await {
+                let found = match spare.take() {
+                    Some(spare) => Some(spare),
+                    None => finding::connect_any(&inner, self.edges.iter().cloned()).await,
+                };
+                let Some(found) = found else { break };
+                self.prefer(&found.edge);
+                if let Some(asked) = self.try_at(found).await {
                     return asked;
                 }
                 self.edges.rotate_left(1);
@@ -163,15 +164,20 @@ impl Supervisor {
         }
     }
 
-    /// Connects to the first edge and brings it everything; `None` if it does not take it.
-    async fn try_first(&mut self) -> Option<Vec<Asked>> {
+    /// Puts an edge first; the others stay in their order, round.
+    fn prefer(&mut self, edge: &str) {
+        if let Some(place) = self.edges.iter().position(|other| other == edge) {
+            self.edges.rotate_left(place);
+        }
+    }
+
+    /// Brings an edge everything; `None` if it does not take it.
+    async fn try_at(&mut self, Found { session, epoch, .. }: Found) -> Option<Vec<Asked>> {
         let inner = Arc::clone(&self.inner);
-        let at_most = if self.edges.len() > 1 { ATTEMPT_MAX } else { Duration::MAX };
-        let (session, epoch) = timeout(at_most, attempt(&inner, &self.edges[0])).await.ok()?.ok()?;
         inner.adopt(session.clone(), epoch);
         let resumed = tokio::select! {
             resumed = timeout(RESUME_TIMEOUT, resume(&inner, &session, epoch)) => resumed.ok().flatten(),
-            _ = session.closed() => None,
+            () = session.silent() => None,
         };
         if resumed.is_some() {
             self.current = Some((session, epoch));
@@ -181,31 +187,34 @@ impl Supervisor {
         resumed
     }
 
-    /// Serves one connection until it ends.
-    async fn attend(&self, session: &Session, epoch: u64, asked: Vec<Asked>) {
+    /// Serves one connection until it ends, or its edge is silent and another is at hand, which is
+    /// returned.
+    async fn attend(&self, session: &Session, epoch: u64, asked: Vec<Asked>) -> Option<Found> {
         let inner = &self.inner;
         let confirming = confirm(inner, epoch, asked);
-        tokio::pin!(confirming);
+        let moving = finding::another(inner, &self.edges, session);
+        tokio::pin!(confirming, moving);
         let mut is_confirmed = false;
+        let mut renewing = None;
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut signed = Instant::now();
         loop {
             tokio::select! {
-                _ = session.closed() => return,
+                _ = session.closed() => return None,
+                found = &mut moving => return Some(found),
                 () = &mut confirming, if !is_confirmed => is_confirmed = true,
+                is_renewed = until_renewed(&mut renewing) => {
+                    renewing = None;
+                    if !is_renewed {
+                        return None;
+                    }
+                }
                 _ = ticks.tick() => {
                     self.cut_stalled();
-                    if signed.elapsed() >= inner.settings.delegation / 2 {
+                    if renewing.is_none() && signed.elapsed() >= inner.settings.delegation / 2 {
                         signed = Instant::now();
-                        // Without the second branch a connection that is lost now would never be left.
-                        let is_renewed = tokio::select! {
-                            renewed = attach_all(inner, session, epoch) => renewed.is_some(),
-                            _ = session.closed() => false,
-                        };
-                        if !is_renewed {
-                            return;
-                        }
+                        renewing = Some(Box::pin(attach_all(inner, session, epoch)));
                     }
                 }
             }

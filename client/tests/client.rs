@@ -12,6 +12,7 @@ use starling_client::{
 };
 use starling_core::wire::agent::Receivers;
 use starling_core::wire::bundle::Class;
+use starling_net::shaping::{Rule, Shaper};
 
 fn settings(trust: &Trust, edges: &[&FakeEdge]) -> ClientSettings {
     let mut settings = ClientSettings::new(trust.clone(), edges.iter().map(|edge| edge.address.to_string()));
@@ -319,4 +320,75 @@ async fn delegations_are_renewed_on_the_same_connection() {
         assert_eq!(seen.bad_claims, 0);
     });
     assert_eq!(edge.connections(), 1);
+}
+
+/// Settings by which nothing but the vigil leaves an edge.
+fn patient(trust: &Trust, edges: &[&FakeEdge]) -> (ClientSettings, Shaper) {
+    let shaper = Shaper::new(1);
+    let mut settings = ClientSettings::new(trust.clone(), edges.iter().map(|edge| edge.address.to_string()));
+    settings.endpoint.idle_timeout = Duration::from_secs(60);
+    settings.endpoint.shaper = Some(shaper.clone());
+    (settings, shaper)
+}
+
+#[tokio::test]
+async fn agents_of_an_edge_that_is_gone_are_at_another_before_it_is_given_up() {
+    let mesh = authority("one");
+    let edges = ["edge-1", "edge-2", "edge-3"].map(|name| FakeEdge::start(&mesh, name, true));
+    let (settings, _) = patient(mesh.trust(), &edges.each_ref());
+    let client = Client::connect(settings).await.unwrap();
+    let agent = client.agent(new_key().unwrap(), Profile::default()).await.unwrap();
+    let mut subscription = agent.subscribe("news.>").await.unwrap();
+    // The next one in the list is gone too.
+    edges[0].kill();
+    edges[1].kill();
+    until("it is at the third", || edges[2].look(|seen| seen.attached.len() == 1)).await;
+    agent.publish("a", "x").await.unwrap();
+    client.flush().await.unwrap();
+    assert_eq!(client.edge().unwrap().name, "edge-3");
+    edges[2].look(|seen| {
+        assert_eq!(seen.patterns, ["news.>"]);
+        assert!(seen.attached[0].1 > edges[0].look(|seen| seen.attached[0].1));
+    });
+    let gap = subscription.next().await;
+    assert!(matches!(gap, Some(Notice::Gap { .. })), "{gap:?}");
+}
+
+#[tokio::test]
+async fn an_edge_that_answers_again_is_kept_and_the_other_is_let_go() {
+    let mesh = authority("one");
+    let (first, second) = (FakeEdge::start(&mesh, "edge-1", true), FakeEdge::start(&mesh, "edge-2", true));
+    let (settings, shaper) = patient(mesh.trust(), &[&first, &second]);
+    // Far away, so that between doubt and silence there is time for a busy machine.
+    let far = Rule { delay: Duration::from_millis(800), ..Rule::default() };
+    shaper.set(first.address, far);
+    let client = Client::connect(settings).await.unwrap();
+    let agent = client.agent(new_key().unwrap(), Profile::default()).await.unwrap();
+    shaper.set(first.address, Rule { cut: true, ..far });
+    until("another is ready", || second.connections() == 1).await;
+    shaper.set(first.address, Rule { delay: Duration::from_millis(10), ..far });
+    until("the other is let go", || second.connections() == 0).await;
+    agent.publish("a", "x").await.unwrap();
+    client.flush().await.unwrap();
+    assert_eq!(client.edge().unwrap().name, "edge-1");
+    second.look(|seen| assert!(seen.attached.is_empty() && seen.published.is_empty()));
+}
+
+#[tokio::test]
+async fn a_far_edge_is_never_doubted() {
+    let mesh = authority("one");
+    let (first, second) = (FakeEdge::start(&mesh, "edge-1", true), FakeEdge::start(&mesh, "edge-2", true));
+    let (settings, shaper) = patient(mesh.trust(), &[&first, &second]);
+    let (delay, jitter) = (Duration::from_millis(350), Duration::from_millis(100));
+    shaper.set_default(Rule { delay, jitter, ..Rule::default() });
+    let client = Client::connect(settings).await.unwrap();
+    let agent = client.agent(new_key().unwrap(), Profile::default()).await.unwrap();
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(6) {
+        agent.publish("a", "x").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert_eq!((client.edge().unwrap().name.as_str(), second.connections()), ("edge-1", 0));
+    }
+    client.flush().await.unwrap();
+    first.look(|seen| assert_eq!(seen.attached.len(), 1));
 }

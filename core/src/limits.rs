@@ -66,6 +66,12 @@ pub const SEALS_BURST: u64 = 100;
 pub const LINK_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often a link says that it lives.
 pub const LINK_KEEPALIVE: Duration = Duration::from_millis(500);
+/// How long a client that hears from its edge rests before it asks whether the edge lives.
+pub const ASK_REST: Duration = Duration::from_millis(200);
+/// The same where an edge has so many clients that they would ask too often together.
+pub const ASK_REST_MAX: Duration = Duration::from_secs(10);
+/// How often in a second all clients of an edge may ask together, unless each rests for the longest.
+pub const ASKS_PER_SECOND: u32 = 2_000;
 /// How often a summary leaves its node at the most.
 pub const SUMMARY_INTERVAL: Duration = Duration::from_millis(100);
 /// How often a node publishes a new view to its hot path at the most.

@@ -47,7 +47,7 @@ pub(crate) async fn serve(hub: Arc<Hub>, connection: Connection) {
         let mut reading = std::pin::pin!(reader.read(receive, decoder));
         tokio::select! {
             ended = &mut reading => ended,
-            () = answer(&connection) => reading.await,
+            () = answer(&connection, &hub) => reading.await,
         }
     };
     if let Err(Refusal { code, reason }) = refusal {
@@ -58,8 +58,8 @@ pub(crate) async fn serve(hub: Arc<Hub>, connection: Connection) {
 }
 
 /// Answers probes; a client without datagrams has none.
-async fn answer(connection: &Connection) {
-    probe::answer(connection).await;
+async fn answer(connection: &Connection, hub: &Hub) {
+    probe::answer(connection, hub).await;
     connection.closed().await;
 }
 

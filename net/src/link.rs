@@ -242,7 +242,7 @@ async fn serve(hub: Arc<Hub>, link: Link) {
     }
     let answering = connection.clone();
     let machine = Arc::clone(&hub);
-    readers.spawn(async move { probe::serve(&answering, Some((&machine, slot))).await });
+    readers.spawn(async move { probe::serve(&answering, &machine, Some(slot)).await });
     let mut seen = vec![Kind::Control];
     while let Ok(mut stream) = connection.accept_uni().await {
         match read_kind(&mut stream).await {

@@ -1,17 +1,18 @@
-//! Probes: datagrams of nine bytes that every node answers, on links and on agents' connections; and
-//! those by which nodes find out who is alive, which are the machine's to answer.
+//! Probes: small datagrams that every node answers, on links and on agents' connections; and those by
+//! which nodes find out who is alive, which are the machine's to answer.
 
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use quinn::Connection;
+use starling_core::limits;
 use starling_core::machine::{Input, LinkSlot};
 use starling_core::wire::codec::{DecodeError, Reader};
 
 use crate::hub::Hub;
 
-/// Bytes of a probe: kind (1), nonce (8, little-endian).
-pub const PROBE_BYTES: usize = 9;
+/// Bytes of the longest probe: kind (1), nonce (8, little-endian), a rest (4).
+pub const PROBE_BYTES_MAX: usize = 13;
 /// Probes that are answered in a second; more are dropped.
 const ANSWERS_PER_SECOND: u32 = 1000;
 
@@ -22,35 +23,56 @@ pub enum Probe {
     Ping(u64),
     /// Answers.
     Pong(u64),
+    /// A client asks whether its node lives.
+    Ask(u64),
+    /// It does: the same nonce, and how long a client that hears from it rests before it asks again,
+    /// in milliseconds.
+    Alive(u64, u32),
 }
 
 impl Probe {
     /// The datagram.
     pub fn to_bytes(self) -> Bytes {
-        let (kind, nonce) = match self {
-            Probe::Ping(nonce) => (0, nonce),
-            Probe::Pong(nonce) => (1, nonce),
+        let (kind, nonce, rest_ms) = match self {
+            Probe::Ping(nonce) => (0, nonce, None),
+            Probe::Pong(nonce) => (1, nonce, None),
+            Probe::Ask(nonce) => (3, nonce, None),
+            Probe::Alive(nonce, rest_ms) => (4, nonce, Some(rest_ms)),
         };
-        let mut out = BytesMut::with_capacity(PROBE_BYTES);
+        let mut out = BytesMut::with_capacity(PROBE_BYTES_MAX);
         out.put_u8(kind);
         out.put_u64_le(nonce);
+        if let Some(rest_ms) = rest_ms {
+            out.put_u32_le(rest_ms);
+        }
         out.freeze()
     }
 
     /// Reads a datagram.
     ///
     /// # Errors
-    /// It is not nine bytes or of no known kind; it is to be ignored.
+    /// It is of no known kind, or longer or shorter than its kind; it is to be ignored.
     pub fn from_bytes(datagram: &[u8]) -> Result<Probe, DecodeError> {
         let mut reader = Reader::new(datagram);
         let (kind, nonce) = (reader.u8()?, reader.u64()?);
+        let probe = match kind {
+            0 => Probe::Ping(nonce),
+            1 => Probe::Pong(nonce),
+            3 => Probe::Ask(nonce),
+            4 => Probe::Alive(nonce, reader.u32()?),
+            _ => return Err(DecodeError::Invalid("probe")),
+        };
         reader.finish()?;
-        match kind {
-            0 => Ok(Probe::Ping(nonce)),
-            1 => Ok(Probe::Pong(nonce)),
-            _ => Err(DecodeError::Invalid("probe")),
-        }
+        Ok(probe)
     }
+}
+
+/// How long each of so many clients rests between two questions, in milliseconds: together they ask
+/// at most [`limits::ASKS_PER_SECOND`] times a second, up to the number at which each rests for the longest.
+pub(crate) fn rest_ms(clients: usize) -> u32 {
+    let rest = Duration::from_secs(1) * u32::try_from(clients).unwrap_or(u32::MAX) / limits::ASKS_PER_SECOND;
+    let rest = rest.clamp(limits::ASK_REST, limits::ASK_REST_MAX);
+    u32::try_from(rest.as_millis()).expect("the longest rest is a few seconds")
 }
 
 /// First byte of a datagram for the machine.
@@ -64,13 +86,13 @@ pub(crate) fn to_datagram(body: &Bytes) -> Bytes {
     out.freeze()
 }
 
-/// Answers pings until the connection ends.
-pub(crate) async fn answer(connection: &Connection) {
-    serve(connection, None).await;
+/// Answers a client until its connection ends.
+pub(crate) async fn answer(connection: &Connection, hub: &Hub) {
+    serve(connection, hub, None).await;
 }
 
-/// Answers pings until the connection ends, and hands on what is for the machine.
-pub(crate) async fn serve(connection: &Connection, machine: Option<(&Hub, LinkSlot)>) {
+/// Answers until the connection ends, and hands on what is for the machine of a node at a link.
+pub(crate) async fn serve(connection: &Connection, hub: &Hub, link: Option<LinkSlot>) {
     let mut second = Instant::now();
     let mut answered = 0;
     while let Ok(datagram) = connection.read_datagram().await {
@@ -82,12 +104,17 @@ pub(crate) async fn serve(connection: &Connection, machine: Option<(&Hub, LinkSl
             continue;
         }
         if datagram.first() == Some(&MEMBERSHIP) {
-            if let Some((hub, link)) = machine {
+            if let Some(link) = link {
                 hub.input(Input::Probe { link, body: datagram.slice(1..) }).await;
             }
-        } else if let Ok(Probe::Ping(nonce)) = Probe::from_bytes(&datagram)
-            && connection.send_datagram(Probe::Pong(nonce).to_bytes()).is_err()
-        {
+            continue;
+        }
+        let answer = match Probe::from_bytes(&datagram) {
+            Ok(Probe::Ping(nonce)) => Probe::Pong(nonce),
+            Ok(Probe::Ask(nonce)) => Probe::Alive(nonce, rest_ms(hub.outlets.connections.len())),
+            Ok(Probe::Pong(_) | Probe::Alive(..)) | Err(_) => continue,
+        };
+        if connection.send_datagram(answer.to_bytes()).is_err() {
             // Who asks has no room for datagrams: a probe may get lost.
         }
     }
@@ -103,5 +130,25 @@ mod tests {
         assert_eq!(Probe::from_bytes(&[0, 7, 0, 0, 0, 0, 0, 0, 0]), Ok(Probe::Ping(7)));
         assert_eq!(Probe::from_bytes(&[2, 7, 0, 0, 0, 0, 0, 0, 0]), Err(DecodeError::Invalid("probe")));
         assert_eq!(Probe::from_bytes(&[0, 7]), Err(DecodeError::Truncated));
+    }
+
+    #[test]
+    fn golden_question_and_answer() {
+        let (ask, alive) = (Probe::Ask(2), Probe::Alive(2, 259));
+        assert_eq!(ask.to_bytes().as_ref(), &[3, 2, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(alive.to_bytes().as_ref(), &[4, 2, 0, 0, 0, 0, 0, 0, 0, 3, 1, 0, 0]);
+        assert_eq!(
+            (Probe::from_bytes(&ask.to_bytes()), Probe::from_bytes(&alive.to_bytes())),
+            (Ok(ask), Ok(alive))
+        );
+        assert!(Probe::from_bytes(&alive.to_bytes()[..9]).is_err());
+    }
+
+    #[test]
+    fn many_clients_rest_for_longer_within_bounds() {
+        let of = |rest: Duration| u32::try_from(rest.as_millis()).unwrap();
+        assert_eq!((rest_ms(0), rest_ms(usize::MAX)), (of(limits::ASK_REST), of(limits::ASK_REST_MAX)));
+        let clients = 4 * limits::ASKS_PER_SECOND;
+        assert_eq!(rest_ms(clients as usize), 4000);
     }
 }

@@ -14,6 +14,7 @@ use starling_core::wire::message::Hello;
 use starling_net::trust::{self, SERVER_NAME};
 
 use super::tasks::{self, Shared};
+use super::vigil::Watch;
 use super::{ConnectError, EdgeInfo, Endpoint, Handler, Live, Sender, Session};
 
 /// The one version of the protocol that is spoken.
@@ -50,8 +51,9 @@ pub(super) async fn open<H: Handler>(
         edge_incarnation: edge.incarnation,
         binding: trust::channel_binding(&connection)?,
     };
-    let sender =
-        Sender { shared: Arc::new(Shared::new(endpoint.queue_bytes_max, Arc::clone(&endpoint.pace))) };
+    let watch = Watch::new(&connection, endpoint.keepalive, endpoint.idle_timeout);
+    let shared = Shared::new(endpoint.queue_bytes_max, Arc::clone(&endpoint.pace), watch);
+    let sender = Sender { shared: Arc::new(shared) };
     handler.on_open(&sender);
     let reading = tasks::Reading { stream: incoming, decoder, handler, connection: connection.clone() };
     tokio::spawn(reading.run(Arc::clone(&sender.shared)));

@@ -14,8 +14,11 @@ use starling_net::trust::{self, Trust};
 
 use super::ConnectError;
 
-/// Bytes of datagrams that wait to be read or sent; they carry probes of nine bytes only.
+/// Bytes of datagrams that wait to be read or sent; they carry probes of 13 bytes at most.
 const DATAGRAM_BYTES_MAX: usize = 4096;
+/// After how long without a word QUIC itself forgets a connection, at least: edges may want to be
+/// asked seldom, so silence alone says little, and the session watches for answers instead.
+const QUIC_IDLE_MIN: Duration = Duration::from_secs(30);
 
 /// How an [`Endpoint`] and its sessions behave.
 #[derive(Clone, Debug)]
@@ -24,9 +27,10 @@ pub struct EndpointSettings {
     pub bind: Option<SocketAddr>,
     /// Makes what is sent slow, lossy or dead, in trials.
     pub shaper: Option<Shaper>,
-    /// How often an idle session says that it lives.
+    /// How often a session that hears nothing asks whether its edge lives; an edge with many clients
+    /// has them ask less often, down to every 10 s.
     pub keepalive: Duration,
-    /// How long an edge may be silent before it is given up.
+    /// How long an edge may leave what it is asked without any answer before it is given up.
     pub idle_timeout: Duration,
     /// How long a connection may take to be made, from the first packet to the edge's hello.
     pub connect_timeout: Duration,
@@ -49,7 +53,7 @@ impl Default for EndpointSettings {
         EndpointSettings {
             bind: None,
             shaper: None,
-            keepalive: limits::LINK_KEEPALIVE,
+            keepalive: limits::ASK_REST,
             idle_timeout: limits::LINK_TIMEOUT,
             connect_timeout: Duration::from_secs(5),
             receive_window_bytes: 1024 * 1024,
@@ -68,6 +72,8 @@ pub struct Endpoint {
     pub(super) quinn: quinn::Endpoint,
     pub(super) authority: VerifyKey,
     pub(super) connect_timeout: Duration,
+    pub(super) keepalive: Duration,
+    pub(super) idle_timeout: Duration,
     pub(super) queue_bytes_max: usize,
     pub(super) pace: Arc<Pace>,
 }
@@ -93,6 +99,8 @@ impl Endpoint {
             quinn,
             authority: trust.verify_key()?,
             connect_timeout: settings.connect_timeout,
+            keepalive: settings.keepalive,
+            idle_timeout: settings.idle_timeout,
             queue_bytes_max: settings.queue_bytes_max,
             pace: Arc::new(Pace::new(limits::SEAL_INTERVAL, limits::SEAL_INTERVAL_MAX)),
         })
@@ -115,7 +123,7 @@ impl Endpoint {
 }
 
 fn transport(settings: &EndpointSettings) -> Result<TransportConfig, ConnectError> {
-    let idle = IdleTimeout::try_from(settings.idle_timeout)
+    let idle = IdleTimeout::try_from(settings.idle_timeout.max(QUIC_IDLE_MIN))
         .map_err(|_| ConnectError::Settings("idle_timeout is longer than QUIC can say"))?;
     if !(1200..=65_527).contains(&settings.mtu_bytes) {
         return Err(ConnectError::Settings("mtu_bytes is not between 1200 and 65527"));
@@ -123,7 +131,6 @@ fn transport(settings: &EndpointSettings) -> Result<TransportConfig, ConnectErro
     let mut transport = TransportConfig::default();
     transport
         .max_idle_timeout(Some(idle))
-        .keep_alive_interval(Some(settings.keepalive))
         .stream_receive_window(VarInt::from_u32(settings.receive_window_bytes))
         .receive_window(VarInt::from_u32(settings.receive_window_bytes))
         .send_window(u64::from(settings.send_window_bytes))

@@ -8,6 +8,7 @@ mod connect;
 mod endpoint;
 mod outbox;
 mod tasks;
+mod vigil;
 
 use std::fmt;
 use std::io;
@@ -24,8 +25,10 @@ use starling_core::wire::agent::{
 use starling_core::wire::frame::FrameType;
 use starling_core::wire::request::{Reply, Request};
 use starling_net::trust::TrustError;
+use tokio::sync::watch;
 
 pub use endpoint::{Endpoint, EndpointSettings};
+pub use vigil::Standing;
 
 pub(crate) use connect::wall_time;
 use tasks::Shared;
@@ -121,7 +124,7 @@ pub enum CloseReason {
         /// What it said.
         text: String,
     },
-    /// The edge was silent for too long, or lost its memory of this connection.
+    /// The edge answered nothing for too long, or lost its memory of this connection.
     Silent,
     /// The edge broke the protocol.
     Protocol(String),
@@ -335,8 +338,25 @@ impl Session {
         self.0.connection.close(tasks::CLOSE_LEAVING, b"");
     }
 
+    /// What is to be thought of the edge by its answers, now and later.
+    pub fn standing(&self) -> watch::Receiver<Standing> {
+        self.0.sender.shared.watch.standing()
+    }
+
+    /// Waits until the edge is silent, or the session ended.
+    pub async fn silent(&self) {
+        let mut standing = self.standing();
+        tokio::select! {
+            is_silent = standing.wait_for(|standing| *standing >= Standing::Silent) => {
+                is_silent.expect("the session is ours and tells");
+            }
+            _ = self.0.connection.closed() => {}
+        }
+    }
+
     /// Waits until the session ended.
     pub async fn closed(&self) -> CloseReason {
-        tasks::reason_of(&self.0.connection.closed().await)
+        let error = self.0.connection.closed().await;
+        self.0.sender.shared.reason_of(&error)
     }
 }

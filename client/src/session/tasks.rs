@@ -5,25 +5,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use quinn::{Connection, ConnectionError, RecvStream, SendStream, VarInt};
 use starling_core::wire::agent::{Deliver, Published, System};
-use starling_core::wire::codec::{DecodeError, Reader};
+use starling_core::wire::codec::DecodeError;
 use starling_core::wire::frame::{FrameDecoder, FrameType};
 use starling_core::wire::request::Reply;
 use starling_net::pace::Pace;
+use starling_net::probe::Probe;
 use tokio::sync::oneshot;
 
 use super::outbox::Outbox;
+use super::vigil::{self, Watch};
 use super::{CloseReason, Handler, Incoming, SendError};
 
 /// The code by which a side says that it leaves by intention.
 pub(super) const CLOSE_LEAVING: VarInt = VarInt::from_u32(0);
 /// The code by which a side says that the other broke the protocol.
 const CLOSE_PROTOCOL: VarInt = VarInt::from_u32(3);
-/// A probe that asks; answered by the same nonce under [`PROBE_ANSWER`].
-const PROBE_ASK: u8 = 0;
-const PROBE_ANSWER: u8 = 1;
 /// How long a probe may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -31,30 +30,36 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub(super) struct Shared {
     pub outbox: Outbox,
-    probe: Mutex<Probe>,
+    pub watch: Watch,
+    pinging: Mutex<Pinging>,
 }
 
 #[derive(Debug, Default)]
-struct Probe {
+struct Pinging {
     nonce: u64,
     waiting: Option<oneshot::Sender<Instant>>,
 }
 
 impl Shared {
-    pub fn new(queue_bytes_max: usize, pace: Arc<Pace>) -> Shared {
-        Shared { outbox: Outbox::new(queue_bytes_max, pace), probe: Mutex::default() }
+    pub fn new(queue_bytes_max: usize, pace: Arc<Pace>, watch: Watch) -> Shared {
+        Shared { outbox: Outbox::new(queue_bytes_max, pace), watch, pinging: Mutex::default() }
+    }
+
+    /// Why the session ended, by the connection's word.
+    pub fn reason_of(&self, error: &ConnectionError) -> CloseReason {
+        if self.watch.has_ended() { CloseReason::Silent } else { reason_of(error) }
     }
 
     pub async fn ping(&self, connection: &Connection) -> Result<Duration, SendError> {
         let (answer, answered) = oneshot::channel();
         let nonce = {
-            let mut probe = self.probe.lock().unwrap_or_else(PoisonError::into_inner);
-            probe.nonce += 1;
-            probe.waiting = Some(answer);
-            probe.nonce
+            let mut pinging = self.pinging.lock().unwrap_or_else(PoisonError::into_inner);
+            pinging.nonce += 1;
+            pinging.waiting = Some(answer);
+            pinging.nonce
         };
         let sent = Instant::now();
-        connection.send_datagram(datagram(PROBE_ASK, nonce)).map_err(|_| SendError::Closed)?;
+        connection.send_datagram(Probe::Ping(nonce).to_bytes()).map_err(|_| SendError::Closed)?;
         match tokio::time::timeout(PROBE_TIMEOUT, answered).await {
             Ok(Ok(at)) => Ok(at.saturating_duration_since(sent)),
             Ok(Err(_)) | Err(_) => Err(SendError::NoAnswer),
@@ -64,44 +69,39 @@ impl Shared {
     /// Answers the edge's probes and takes the answers to ours, until the connection ends.
     async fn tend_probes(&self, connection: &Connection) {
         while let Ok(bytes) = connection.read_datagram().await {
-            let Ok((kind, nonce)) = probe_of(&bytes) else { continue };
-            if kind == PROBE_ASK {
-                if connection.send_datagram(datagram(PROBE_ANSWER, nonce)).is_err() {
-                    // A probe may get lost; who asks counts on that.
+            match Probe::from_bytes(&bytes) {
+                Ok(Probe::Ping(nonce)) => {
+                    if connection.send_datagram(Probe::Pong(nonce).to_bytes()).is_err() {
+                        // A probe may get lost; who asks counts on that.
+                    }
                 }
-                continue;
+                Ok(Probe::Pong(nonce)) => self.ponged(nonce),
+                Ok(Probe::Alive(asked, rest_ms)) => self.watch.answered(asked, rest_ms),
+                // An edge does not ask us so.
+                Ok(Probe::Ask(_)) | Err(_) => {}
             }
-            let mut probe = self.probe.lock().unwrap_or_else(PoisonError::into_inner);
-            if kind == PROBE_ANSWER && nonce == probe.nonce {
-                let waiting = probe.waiting.take();
-                if waiting.is_some_and(|waiting| waiting.send(Instant::now()).is_err()) {
-                    // Who asked no longer waits.
-                }
-            }
+        }
+    }
+
+    fn ponged(&self, nonce: u64) {
+        let mut pinging = self.pinging.lock().unwrap_or_else(PoisonError::into_inner);
+        if nonce != pinging.nonce {
+            return;
+        }
+        let waiting = pinging.waiting.take();
+        if waiting.is_some_and(|waiting| waiting.send(Instant::now()).is_err()) {
+            // Who asked no longer waits.
         }
     }
 }
 
-fn datagram(kind: u8, nonce: u64) -> Bytes {
-    let mut out = BytesMut::with_capacity(9);
-    out.put_u8(kind);
-    out.put_u64_le(nonce);
-    out.freeze()
-}
-
-fn probe_of(bytes: &[u8]) -> Result<(u8, u64), DecodeError> {
-    let mut reader = Reader::new(bytes);
-    let probe = (reader.u8()?, reader.u64()?);
-    reader.finish()?;
-    Ok(probe)
-}
-
-/// Writes what is queued, and tends the probes, until the session ends.
+/// Writes what is queued, tends the probes and watches the edge, until the session ends.
 pub(super) async fn write(stream: SendStream, connection: Connection, shared: Arc<Shared>) {
-    // One task serves both: neither may wait for the other, and a session must stay small.
+    // One task serves all: none may wait for another, and a session must stay small.
     tokio::select! {
         () = write_queue(stream, &shared.outbox) => {}
         () = shared.tend_probes(&connection) => {}
+        () = vigil::keep(&connection, &shared) => {}
     }
     shared.outbox.close();
 }
@@ -128,7 +128,7 @@ pub(super) struct Reading<H> {
 
 impl<H: Handler> Reading<H> {
     pub async fn run(mut self, shared: Arc<Shared>) {
-        let reason = self.read().await;
+        let reason = self.read(&shared).await;
         if let CloseReason::Protocol(text) = &reason {
             self.connection.close(CLOSE_PROTOCOL, text.as_bytes());
         }
@@ -136,7 +136,7 @@ impl<H: Handler> Reading<H> {
         self.handler.on_closed(&reason);
     }
 
-    async fn read(&mut self) -> CloseReason {
+    async fn read(&mut self, shared: &Shared) -> CloseReason {
         loop {
             loop {
                 let frame = match self.decoder.next_frame() {
@@ -148,7 +148,7 @@ impl<H: Handler> Reading<H> {
                     Ok(incoming) => incoming,
                     Err(error) => return CloseReason::Protocol(format!("{:?}: {error}", frame.0)),
                 };
-                if let Some(reason) = self.until_ready().await {
+                if let Some(reason) = self.until_ready(shared).await {
                     return reason;
                 }
                 self.handler.on_incoming(incoming);
@@ -158,7 +158,7 @@ impl<H: Handler> Reading<H> {
                 Ok(None) => return CloseReason::Protocol("it ended the stream".to_owned()),
                 Err(_) => {
                     return match self.connection.close_reason() {
-                        Some(error) => reason_of(&error),
+                        Some(error) => shared.reason_of(&error),
                         None => CloseReason::Protocol("it reset the stream".to_owned()),
                     };
                 }
@@ -167,7 +167,7 @@ impl<H: Handler> Reading<H> {
     }
 
     /// Waits for the handler, but not beyond the end of the connection.
-    async fn until_ready(&mut self) -> Option<CloseReason> {
+    async fn until_ready(&mut self, shared: &Shared) -> Option<CloseReason> {
         let handler = &mut self.handler;
         let is_ready = poll_fn(|context| Poll::Ready(handler.poll_ready(context).is_ready())).await;
         if is_ready {
@@ -175,7 +175,7 @@ impl<H: Handler> Reading<H> {
         }
         tokio::select! {
             () = poll_fn(|context| handler.poll_ready(context)) => None,
-            error = self.connection.closed() => Some(reason_of(&error)),
+            error = self.connection.closed() => Some(shared.reason_of(&error)),
         }
     }
 }
@@ -199,7 +199,7 @@ fn decode(kind: FrameType, body: Bytes) -> Result<Incoming, DecodeError> {
     }
 }
 
-pub(super) fn reason_of(error: &ConnectionError) -> CloseReason {
+fn reason_of(error: &ConnectionError) -> CloseReason {
     match error {
         ConnectionError::LocallyClosed => CloseReason::Local,
         ConnectionError::TimedOut | ConnectionError::Reset => CloseReason::Silent,

@@ -24,6 +24,7 @@ use starling_core::wire::message::{Hello, PeerRecord};
 use starling_core::wire::request::{
     Ask, Attached, Changed, Empty, RefusedCode, Reply, Request, Say, Undelivered,
 };
+use starling_net::probe::Probe;
 use starling_net::trust::{self, Authority, NodeCredentials, NodeRequest};
 use tokio::sync::mpsc;
 
@@ -180,9 +181,12 @@ async fn serve(
     let probes = connection.clone();
     tokio::spawn(async move {
         while let Ok(datagram) = probes.read_datagram().await {
-            let mut answer = datagram.to_vec();
-            answer[0] = 1;
-            drop(probes.send_datagram(answer.into()));
+            let answer = match Probe::from_bytes(&datagram) {
+                Ok(Probe::Ping(nonce)) => Probe::Pong(nonce),
+                Ok(Probe::Ask(nonce)) => Probe::Alive(nonce, 0),
+                _ => continue,
+            };
+            drop(probes.send_datagram(answer.to_bytes()));
         }
     });
     let terms = AttachTerms {
