@@ -43,6 +43,13 @@ pub struct Connection {
     ledger: Mutex<Ledger>,
 }
 
+/// A session whose edge was told nothing yet.
+#[derive(Debug)]
+pub struct Opened {
+    session: Session,
+    answered: mpsc::Receiver<Reply>,
+}
+
 /// What was sent and not answered yet.
 #[derive(Debug, Default)]
 struct Ledger {
@@ -112,32 +119,48 @@ impl Connection {
         address: SocketAddr,
         keys: &[SecretKey],
     ) -> Result<()> {
-        let (answers, mut answered) = mpsc::channel(64);
-        let ears = Ears { shared: Arc::clone(shared), connection: Arc::clone(self), answers, lost: false };
-        *self.ledger.lock().expect("bookkeeping does not panic") = Ledger::default();
         shared.first_attach.fetch_min(shared.now(), Ordering::Relaxed);
+        let opened = self.open(shared, endpoint, address).await?;
+        self.settle(shared, opened, keys).await
+    }
+
+    /// Connects to an edge and tells it nothing yet.
+    ///
+    /// # Errors
+    /// The edge does not answer.
+    pub async fn open(
+        self: &Arc<Connection>,
+        shared: &Arc<Shared>,
+        endpoint: &Endpoint,
+        address: SocketAddr,
+    ) -> Result<Opened> {
+        let (answers, answered) = mpsc::channel(64);
+        let ears = Ears { shared: Arc::clone(shared), connection: Arc::clone(self), answers, lost: false };
         let session = Session::connect(endpoint, address, ears).await?;
+        Ok(Opened { session, answered })
+    }
+
+    /// Attaches all agents and subscribes each to its room.
+    ///
+    /// # Errors
+    /// The edge is lost, or refuses agents.
+    pub async fn settle(&self, shared: &Arc<Shared>, opened: Opened, keys: &[SecretKey]) -> Result<()> {
+        let Opened { session, mut answered } = opened;
+        *self.ledger.lock().expect("bookkeeping does not panic") = Ledger::default();
         let begun = self.sessions.fetch_add(1, Ordering::Relaxed);
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
-        let wall_ms = u64::try_from(wall.as_millis())?;
+        let session_number = u64::try_from(wall.as_millis())? + u64::from(begun);
         let mut open = 0;
         let numbers: Vec<u32> = self.placement.agents.clone().collect();
         for (at, part) in numbers.chunks(CLAIMS).enumerate() {
-            let terms = session.terms();
-            let candidate = |number: &u32| {
-                let key = &keys[*number as usize];
-                let claim = terms.sign(key, wall_ms + u64::from(begun), wall_ms + LIFETIME_MS);
-                Candidate { index: number - self.placement.agents.start, claim, profile: profile(*number) }
-            };
-            let attach = Attach { request: at as u64 + 1, candidates: part.iter().map(candidate).collect() };
-            session.attach(&attach)?;
+            let candidates = self.candidates(&session, part, keys, session_number);
+            session.attach(&Attach { request: at as u64 + 1, candidates })?;
             open += 1;
             tokio::task::yield_now().await;
         }
         while open > 0 {
-            open -= usize::from(
-                self.take_answer(shared, &session, &mut answered, keys, wall_ms + u64::from(begun)).await?,
-            );
+            let answer = self.take_answer(shared, &session, &mut answered, keys, session_number).await?;
+            open -= usize::from(answer);
         }
         shared.last_attached.fetch_max(shared.now(), Ordering::Relaxed);
         self.subscribe(shared, &session, &mut answered).await?;
@@ -145,6 +168,35 @@ impl Connection {
         *self.session.lock().expect("a swap does not panic") = Some(session);
         shared.ready.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Waits until the edge is silent or the session ended, and leaves it.
+    pub async fn until_lost(&self) {
+        let session = self.session.lock().expect("a swap does not panic").clone();
+        if let Some(session) = session {
+            session.silent().await;
+            session.close();
+        }
+        // Who listens to the session takes it off the books.
+        while self.sender().is_some() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn candidates(
+        &self,
+        session: &Session,
+        numbers: &[u32],
+        keys: &[SecretKey],
+        since: u64,
+    ) -> Vec<Candidate> {
+        let terms = session.terms();
+        let candidate = |number: &u32| Candidate {
+            index: number - self.placement.agents.start,
+            claim: terms.sign(&keys[*number as usize], since, since + LIFETIME_MS),
+            profile: profile(*number),
+        };
+        numbers.iter().map(candidate).collect()
     }
 
     /// Takes one answer to an attach frame; asks again where the edge was not ready.
@@ -169,20 +221,8 @@ impl Connection {
                 let at = usize::try_from(reply.id - 1)?;
                 let numbers: Vec<u32> =
                     self.placement.agents.clone().skip(at * CLAIMS).take(CLAIMS).collect();
-                let terms = session.terms();
-                let candidate = |number: &u32| {
-                    let claim =
-                        terms.sign(&keys[*number as usize], session_number, session_number + LIFETIME_MS);
-                    Candidate {
-                        index: number - self.placement.agents.start,
-                        claim,
-                        profile: profile(*number),
-                    }
-                };
-                session.attach(&Attach {
-                    request: reply.id,
-                    candidates: numbers.iter().map(candidate).collect(),
-                })?;
+                let candidates = self.candidates(session, &numbers, keys, session_number);
+                session.attach(&Attach { request: reply.id, candidates })?;
                 Ok(false)
             }
             Some(Say::Refused(refused)) => bail!("the edge refused to attach: {}", refused.text),

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use hdrhistogram::Histogram;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::agents::make_keys;
+use crate::connection::Connection;
 use crate::mesh::LocalMesh;
 use crate::observer::Observer;
 use crate::run::{Generator, wait_for_mesh};
@@ -23,6 +24,8 @@ pub struct Demo {
     generator: Arc<Generator>,
     coordinator: Observer,
     traffic: JoinHandle<()>,
+    /// Connections that come home when their edge is lost; they stop when this is dropped.
+    homing: JoinSet<()>,
     seen: Seen,
 }
 
@@ -69,6 +72,14 @@ impl Look {
     }
 }
 
+/// Where agents of a connection go when their edge is lost: to others of its region, or else anywhere.
+fn other_homes(settings: &Settings, connection: &Connection) -> Vec<u32> {
+    let (edge, all) = (connection.placement.edge, 0..settings.edges);
+    let is_near = |other: &u32| settings.region_of(*other) == settings.region_of(edge);
+    let near: Vec<u32> = all.clone().filter(|other| *other != edge && is_near(other)).collect();
+    if near.is_empty() { all.collect() } else { near }
+}
+
 fn times(histogram: &Histogram<u64>) -> Option<(f64, f64)> {
     let at = |q: f64| histogram.value_at_quantile(q) as f64 / 1e3;
     (!histogram.is_empty()).then(|| (at(0.5), at(0.99)))
@@ -85,6 +96,10 @@ impl Demo {
         let coordinator = generator.observe(mesh, "coordinator", false).await?;
         wait_for_mesh(&coordinator, &settings, mesh).await?;
         generator.attach(say).await?;
+        let mut homing = JoinSet::new();
+        for connection in &generator.connections {
+            homing.spawn(generator.homing(connection, &other_homes(&settings, connection)).stay_home());
+        }
         let talking = Arc::clone(&generator);
         let traffic = tokio::spawn(async move {
             let routes = Routes::new(talking.connections.clone());
@@ -97,7 +112,7 @@ impl Demo {
             }
         });
         let seen = Seen { at: Instant::now(), published: 0, delivered: 0 };
-        Ok(Demo { generator, coordinator, traffic, seen })
+        Ok(Demo { generator, coordinator, traffic, homing, seen })
     }
 
     /// What happened since the last call.
@@ -129,6 +144,7 @@ impl Demo {
 impl Drop for Demo {
     fn drop(&mut self) {
         self.traffic.abort();
+        self.homing.abort_all();
         self.generator.connections.iter().for_each(|connection| connection.close());
     }
 }

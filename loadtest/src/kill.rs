@@ -1,6 +1,5 @@
 //! Edges killed by signal 9: how soon their agents are at home again, and the mesh's count right.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -65,23 +64,13 @@ impl Generator {
         let settings = self.settings();
         let mut tasks = JoinSet::new();
         let homeless = self.connections.iter().filter(|c| c.placement.edge < settings.kill_edge);
-        for connection in homeless.cloned() {
+        for connection in homeless {
             let region = settings.region_of(connection.placement.edge);
-            let alive: Vec<u32> = (settings.kill_edge..settings.edges)
-                .filter(|edge| settings.region_of(*edge) == region)
-                .collect();
-            if alive.is_empty() {
-                continue;
+            let alive = settings.kill_edge..settings.edges;
+            let alive: Vec<u32> = alive.filter(|edge| settings.region_of(*edge) == region).collect();
+            if !alive.is_empty() {
+                tasks.spawn(self.homing(connection, &alive).come_home());
             }
-            let address = self.edges[alive[connection.number % alive.len()] as usize];
-            let (shared, keys) = (Arc::clone(&self.shared), Arc::clone(&self.keys));
-            let endpoint = self.endpoints[connection.number % self.endpoints.len()].clone();
-            tasks.spawn(async move {
-                while connection.sender().is_some() {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-                connection.bring_up(&shared, &endpoint, address, &keys).await
-            });
         }
         tasks
     }

@@ -11,6 +11,7 @@ pub mod agents;
 pub mod connection;
 pub mod demo;
 pub mod distances;
+mod homing;
 pub mod kill;
 pub mod mesh;
 pub mod observer;

@@ -323,10 +323,8 @@ fn whole(settings: &Settings) -> Report {
         hot_path: HotPath { ticks, ..HotPath::default() },
         gossip: Gossip::default(),
         regions: vec![Region::default(); settings.regions as usize],
-        kill: (settings.kill_edge > 0).then(|| Kill {
-            rehomed_ms: settings.rehome.then(Times::default),
-            ..Kill::default()
-        }),
+        kill: (settings.kill_edge > 0)
+            .then(|| Kill { rehomed_ms: settings.rehome.then(Times::default), ..Kill::default() }),
         schedule_late_ms: 0.0,
         complaints: Vec::new(),
         thresholds: Vec::new(),

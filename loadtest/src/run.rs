@@ -12,6 +12,7 @@ use bytes::Bytes;
 use starling_client::session::{Endpoint, EndpointSettings};
 use starling_core::hot::counters::{Stage, TICK_NANOS, quantile};
 use starling_core::identity::{Roles, SecretKey};
+use starling_core::limits;
 use starling_core::wire::request::Overview;
 use starling_net::trust::install_crypto;
 use tokio::sync::Semaphore;
@@ -46,7 +47,7 @@ const ATTEMPTS: usize = 4;
 const ENDPOINTS_MIN: usize = 4;
 const ENDPOINTS_MAX: usize = 64;
 const CONNECTIONS_PER_ENDPOINT: usize = 1000;
-/// Connections up to which each says that it lives twice a second.
+/// Connections up to which each asks whether its edge lives as often as one alone would.
 const LIVELY_CONNECTIONS: usize = 2000;
 
 /// Called now and then with a line about what goes on.
@@ -182,7 +183,7 @@ impl Generator {
         let factor = u32::try_from(scale).unwrap_or(u32::MAX);
         let endpoints = (placements.len() / CONNECTIONS_PER_ENDPOINT).clamp(ENDPOINTS_MIN, ENDPOINTS_MAX);
         let endpoint = EndpointSettings {
-            keepalive: Duration::from_millis(500) * factor,
+            keepalive: limits::ASK_REST * factor,
             idle_timeout: Duration::from_millis(3500) * factor,
             connect_timeout: Duration::from_secs(30),
             queue_bytes_max: 4 * 1024 * 1024,

@@ -81,6 +81,23 @@ fn a_second_one_is_refused(mesh: &Mesh) {
 }
 
 #[test]
+fn demo_agents_of_a_killed_edge_come_home() {
+    let _turn = turn();
+    let mut mesh = Mesh::start(250);
+    mesh.wait_for_agents(250);
+    mesh.kill("edge-0");
+    let edges = || mesh.json(&["status"])["edges"].as_u64();
+    until(
+        "the edge is missed",
+        Duration::from_secs(20),
+        || mesh.logs(),
+        || (edges() == Some(5)).then_some(()),
+    );
+    mesh.wait_for_agents(250);
+    assert_eq!(mesh.stop(), 0, "{}", mesh.logs());
+}
+
+#[test]
 fn nodes_of_a_killed_dev_end_and_the_next_dev_starts() {
     let _turn = turn();
     let (runtime, first_port) = Mesh::start(0).kill_all();
