@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use starling_client::session::{ConnectError, Endpoint, EndpointSettings, Handler, Incoming, Session};
 use starling_client::{Client, ClientError, ClientSettings, Trust};
-use starling_core::wire::request::{Ask, Empty, Overview, RefusedCode, Reply, Request, Say};
+use starling_core::wire::request::{Ask, Empty, Member, Overview, RefusedCode, Reply, Request, Say};
 use starling_net::trust::install_crypto;
 use tokio::sync::mpsc;
 
@@ -131,30 +131,14 @@ impl Found {
     /// A client at the first named edge, or any; other edges of the mesh serve when that one dies.
     ///
     /// # Errors
-    /// No edge can be reached.
+    /// No edge can be reached, or none of the nodes that were named.
     pub async fn client(&self) -> Result<Client, Failure> {
         let mut edges = Vec::new();
-        if let Ok(overview) = self.overview().await {
-            let is_edge = |address: &String| {
-                overview
-                    .members
-                    .iter()
-                    .any(|member| member.address == *address && !member.roles.contains("edge"))
-            };
-            edges.extend(self.named.iter().filter(|address| !is_edge(address)).cloned());
-            let region = overview.members.iter().find(|member| edges.first() == Some(&member.address));
-            let region = region.map(|member| member.region.clone());
-            let mut others: Vec<_> = overview
-                .members
-                .iter()
-                .filter(|member| {
-                    member.roles.contains("edge") && member.status != "down" && !member.address.is_empty()
-                })
-                .collect();
-            others.sort_by_key(|member| region.as_ref() != Some(&member.region));
-            edges.extend(others.into_iter().map(|member| member.address.clone()));
-        } else {
-            edges.extend(self.named.iter().cloned());
+        match self.overview().await {
+            Ok(overview) => edges.extend(self.edges_of(&overview)),
+            // Who named a node did not mean another one.
+            Err(failure) if !self.named.is_empty() => return Err(failure),
+            Err(_) => {}
         }
         edges.extend(self.edges.iter().cloned());
         let mut seen = std::collections::BTreeSet::new();
@@ -164,6 +148,24 @@ impl Found {
         settings.endpoint.connect_timeout = settings.endpoint.connect_timeout.min(self.timeout);
         settings.coordinators.clone_from(&self.coordinators);
         Client::connect(settings).await.map_err(|error| client_failure(&error))
+    }
+
+    /// The named nodes, unless they are no edges, then the edges that live, those near the first named.
+    fn edges_of(&self, overview: &Overview) -> Vec<String> {
+        let is_other = |address: &String| {
+            overview.members.iter().any(|member| member.address == *address && !member.roles.contains("edge"))
+        };
+        let mut edges: Vec<String> =
+            self.named.iter().filter(|address| !is_other(address)).cloned().collect();
+        let region = overview.members.iter().find(|member| edges.first() == Some(&member.address));
+        let region = region.map(|member| member.region.clone());
+        let is_alive = |member: &&Member| {
+            member.roles.contains("edge") && member.status != "down" && !member.address.is_empty()
+        };
+        let mut others: Vec<&Member> = overview.members.iter().filter(is_alive).collect();
+        others.sort_by_key(|member| region.as_ref() != Some(&member.region));
+        edges.extend(others.into_iter().map(|member| member.address.clone()));
+        edges
     }
 }
 

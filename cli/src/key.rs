@@ -19,12 +19,29 @@ struct Shown {
     number: Option<i128>,
 }
 
-impl Render for Shown {
+/// A change that the edge has sealed.
+#[derive(Debug, Serialize)]
+struct Changed {
+    schema: &'static str,
+    key: String,
+    change: &'static str,
+}
+
+/// What a command has to say.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Answer {
+    Value(Shown),
+    Change(Changed),
+}
+
+impl Render for Answer {
     fn table(&self) -> String {
-        match (&self.text, self.number) {
-            (Some(text), _) => format!("{text}\n"),
-            (None, Some(number)) => format!("{number}\n"),
-            (None, None) => String::new(),
+        match self {
+            Answer::Value(Shown { text: Some(text), .. }) => format!("{text}\n"),
+            Answer::Value(Shown { number: Some(number), .. }) => format!("{number}\n"),
+            // People see by the prompt that it is done.
+            Answer::Value(_) | Answer::Change(_) => String::new(),
         }
     }
 }
@@ -35,36 +52,37 @@ impl Render for Shown {
 /// No edge can be reached, the edge refuses the change, or there is no value to show.
 pub fn run(args: &KeyArgs, settings: &ClientSettings, output: &Output) -> Result<(), Failure> {
     let found = find(settings)?;
-    let shown = block_on(async move {
+    let answer = block_on(async move {
         let client = found.client().await?;
         let done = work(&client, &args.command).await;
         let closed = client.close().await;
-        let shown = done?;
+        let answer = done?;
         closed.map_err(|error| client_failure(&error))?;
-        Ok(shown)
+        Ok(answer)
     })?;
-    shown.map_or(Ok(()), |shown| output.print(&shown))
+    output.print(&answer)
 }
 
-/// Does what was asked; what is to be shown of it.
-async fn work(client: &Client, command: &KeyCommand) -> Result<Option<Shown>, Failure> {
+/// Does what was asked; what is to be said of it.
+async fn work(client: &Client, command: &KeyCommand) -> Result<Answer, Failure> {
     if let KeyCommand::Get(NameArgs { key, .. }) = command {
         let value = client.get(key).await.map_err(|error| client_failure(&error))?;
         let value =
             value.ok_or_else(|| Failure::new(ExitCode::NotFound, format!("no value under `{key}`")))?;
-        return Ok(Some(show(key, &value)));
+        return Ok(Answer::Value(show(key, &value)));
     }
     // Agents write; this one leaves when it has.
     let agent = agent(client, "key").await?;
-    let written = match command {
-        KeyCommand::Get(_) => Ok(()),
-        KeyCommand::Put(args) => agent.put(&args.key, args.value.clone()).await,
-        KeyCommand::Delete(args) => agent.delete(&args.key).await,
-        KeyCommand::Add(args) => agent.add(&args.key, args.number).await,
-        KeyCommand::Max(args) => agent.max(&args.key, args.number).await,
-        KeyCommand::Min(args) => agent.min(&args.key, args.number).await,
+    let (change, key, written) = match command {
+        KeyCommand::Get(args) => ("get", &args.key, Ok(())),
+        KeyCommand::Put(args) => ("put", &args.key, agent.put(&args.key, args.value.clone()).await),
+        KeyCommand::Delete(args) => ("delete", &args.key, agent.delete(&args.key).await),
+        KeyCommand::Add(args) => ("add", &args.key, agent.add(&args.key, args.number).await),
+        KeyCommand::Max(args) => ("max", &args.key, agent.max(&args.key, args.number).await),
+        KeyCommand::Min(args) => ("min", &args.key, agent.min(&args.key, args.number).await),
     };
-    written.map(|()| None).map_err(|error| client_failure(&error))
+    written.map_err(|error| client_failure(&error))?;
+    Ok(Answer::Change(Changed { schema: "starling.change/1", key: key.clone(), change }))
 }
 
 fn show(key: &str, value: &Value) -> Shown {

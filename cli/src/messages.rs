@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use crate::args::{ClientSettings, PublishArgs, SendArgs, SubscribeArgs};
 use crate::exit::{ExitCode, Failure};
 use crate::finding::{block_on, client_failure, find};
-use crate::output::{Format, Output};
+use crate::output::{Format, Output, Render};
 use crate::signals::stop_requested;
 
 /// Bytes read from stdin at once.
@@ -88,8 +88,25 @@ pub fn publish(args: &PublishArgs, settings: &ClientSettings, output: &Output) -
         client.flush().await.map_err(fail)?;
         let published = published?;
         output.detail(&format!("{published} entries acknowledged"));
-        client.close().await.map_err(fail)
+        client.close().await.map_err(fail)?;
+        let subject = args.subject.clone();
+        output.print(&Published { schema: "starling.publish/1", subject, entries: published })
     })
+}
+
+/// What every destination has.
+#[derive(Serialize)]
+struct Published {
+    schema: &'static str,
+    subject: String,
+    entries: u64,
+}
+
+impl Render for Published {
+    fn table(&self) -> String {
+        // People see by the prompt that it is done.
+        String::new()
+    }
 }
 
 /// One entry a line, its newline included; a last line without one stays without.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use starling_client::{Client, Value};
 
 use crate::agents::{attach, block_on, connect, within};
-use crate::process::{PATIENCE, turn};
+use crate::process::{PATIENCE, free_ports, turn};
 use crate::running::Mesh;
 
 /// Reads until the key is as it should be.
@@ -69,6 +69,12 @@ fn from_the_command_line(mesh: &Mesh) {
     let key = |arguments: &[&str], node: &str| mesh.run(&[&["key"], arguments, &["--node", node]].concat());
     assert_eq!(key(&["put", "motd", "hello there"], &writer).code, 0);
     assert_eq!(key(&["add", "steps", "-7"], &writer).code, 0);
+    let changed = mesh.json(&["key", "put", "said", "x", "--node", &writer]);
+    let expected = serde_json::json!({"schema": "starling.change/1", "key": "said", "change": "put"});
+    assert_eq!(changed, expected);
+    let published = mesh.json(&["publish", "a.b", "x", "--node", &writer]);
+    let expected = serde_json::json!({"schema": "starling.publish/1", "subject": "a.b", "entries": 1});
+    assert_eq!(published, expected);
     let start = Instant::now();
     while key(&["get", "steps"], &reader).code == 6 {
         assert!(start.elapsed() < PATIENCE);
@@ -79,4 +85,17 @@ fn from_the_command_line(mesh: &Mesh) {
     assert_eq!(refused.code, 1, "{}", refused.stderr);
     assert!(refused.stderr.contains("another type"), "{}", refused.stderr);
     assert_eq!(key(&["get", "nothing"], &reader).code, 6);
+}
+
+#[test]
+fn a_node_that_was_named_is_not_passed_over_for_another() {
+    let _turn = turn();
+    let mut mesh = Mesh::start(0);
+    let gone = format!("127.0.0.1:{}", free_ports(1));
+    for words in [&["publish", "a.b", "x"][..], &["subscribe", "a.>"], &["key", "put", "k", "x"]] {
+        let ended = mesh.run(&[words, &["--node", &gone]].concat());
+        assert_eq!(ended.code, 4, "{words:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains(&gone), "{words:?}: {}", ended.stderr);
+    }
+    assert_eq!(mesh.stop(), 0, "{}", mesh.logs());
 }
