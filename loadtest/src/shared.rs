@@ -137,7 +137,10 @@ impl Shared {
     pub fn rehomed(&self, homeless: u64) -> Histogram<u64> {
         let mut times = self.rehomed.merged();
         let missing = homeless.saturating_sub(times.len());
-        times.saturating_record_n(MOST_NANOS, missing);
+        // Recording a value no times at all would still make it the greatest.
+        if missing > 0 {
+            times.saturating_record_n(MOST_NANOS, missing);
+        }
         times
     }
 
@@ -276,6 +279,7 @@ mod tests {
         assert!(shared.rehomed.merged().is_empty(), "nobody was killed yet");
         shared.killed.store(shared.now().max(1), Ordering::Relaxed);
         shared.took(3, 9);
+        assert!(shared.rehomed(9).max() < MOST_NANOS / 2, "all are at home");
         let times = shared.rehomed(10);
         assert_eq!((times.len(), times.count_between(MOST_NANOS / 2, u64::MAX)), (10, 1));
         assert_eq!(shared.attached.load(Ordering::Relaxed), 16);
