@@ -20,7 +20,7 @@ fn reading_messages_from_their_encoding_changes_nothing() {
 }
 
 /// Seeds that found something, and what.
-const REGRESSIONS: [(u64, &str); 10] = [
+const REGRESSIONS: [(u64, &str); 13] = [
     (9, "an aggregator that had no link to another region just then told nobody of a gap"),
     (38, "two edges forgot what they owed each other, and one died before it could say so"),
     (74, "who restarted could not accuse who had died before, so nobody was enough for a death"),
