@@ -55,7 +55,9 @@ impl Generator {
         if settings.rehome {
             kill.rehomed_ms = times(&self.shared.rehomed(lost), 1e6);
         }
-        say(&format!("counted {} of {expected} agents after {:?} s", kill.agents_counted, kill.seconds));
+        let when =
+            kill.seconds.map_or_else(|| "and no more".to_string(), |seconds| format!("after {seconds:.1} s"));
+        say(&format!("counted {} of {expected} agents {when}", kill.agents_counted));
         Ok(Some(kill))
     }
 
