@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use starling_core::identity::{Roles, SecretKey, VerifyKey};
 use starling_core::machine::Machine;
 use starling_core::membership::Identity;
 use starling_edge::Edge;
-use starling_net::shaping::{Rule, Shaper};
+use starling_net::shaping::{Rule, Shaper, links};
 use starling_net::trust::{NodeCredentials, install_crypto};
 use starling_net::{Node, NodeHandle, NodeSettings, Start, StartError};
 use tokio::task::JoinSet;
@@ -36,23 +36,22 @@ pub fn run(args: &RunArgs, output: &Output) -> Result<(), Failure> {
         let (config, _) = Config::load(file, &args.overrides)?;
         configs.extend(config.nodes());
     }
-    let delays = args.delays.as_deref().map(read_delays).transpose()?.unwrap_or_default();
+    let bad = match (&args.delays, &args.links) {
+        (Some(file), _) => Bad::Delays(read_delays(file)?),
+        (None, Some(file)) => Bad::Links(file.clone()),
+        (None, None) => Bad::Nothing,
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let ended = runtime.block_on(run_nodes(&configs, &delays, args.until_stdin_closes, output));
+    let ended = runtime.block_on(run_nodes(&configs, &bad, args.until_stdin_closes, output));
     runtime.shutdown_background();
     ended
 }
 
-async fn run_nodes(
-    configs: &[Config],
-    delays: &[Delay],
-    is_child: bool,
-    output: &Output,
-) -> Result<(), Failure> {
+async fn run_nodes(configs: &[Config], bad: &Bad, is_child: bool, output: &Output) -> Result<(), Failure> {
     let credentials = check(configs)?;
     let mut handles = Vec::new();
     for (config, credentials) in configs.iter().zip(credentials) {
-        let handle = start(config, credentials, delays).await?;
+        let handle = start(config, credentials, bad).await?;
         output.note(&format!("{} listens on {}", config.name, handle.address()));
         handles.push(handle);
     }
@@ -120,11 +119,7 @@ fn check(configs: &[Config]) -> Result<Vec<NodeCredentials>, Failure> {
     Ok(credentials)
 }
 
-async fn start(
-    config: &Config,
-    credentials: NodeCredentials,
-    delays: &[Delay],
-) -> Result<NodeHandle, Failure> {
+async fn start(config: &Config, credentials: NodeCredentials, bad: &Bad) -> Result<NodeHandle, Failure> {
     fs::create_dir_all(&config.data).map_err(|error| {
         Failure::new(
             ExitCode::Configuration,
@@ -143,7 +138,7 @@ async fn start(
         advertise: config.advertise.clone(),
         directory: config.data.clone(),
         spreads: roles.has(Roles::AGGREGATOR),
-        shaper: shaper(config.quic, delays),
+        shaper: shaper(config.quic, bad)?,
         version: env!("CARGO_PKG_VERSION").to_string(),
     };
     let make = move |start: Start| machine(roles, start, seeds, (mesh, authority, key));
@@ -210,6 +205,15 @@ fn tell(output: &Output, level: Level, name: &str, event: &Event) {
     }
 }
 
+/// What is wrong with this node's links on purpose.
+#[derive(Clone, Debug)]
+enum Bad {
+    Nothing,
+    Delays(Vec<Delay>),
+    /// As this file says from time to time.
+    Links(PathBuf),
+}
+
 /// One line of a delays file: what one address sends to another takes this long.
 #[derive(Clone, Copy, Debug)]
 struct Delay {
@@ -236,14 +240,22 @@ fn read_delays(file: &Path) -> Result<Vec<Delay>, Failure> {
         .collect()
 }
 
-fn shaper(me: SocketAddr, delays: &[Delay]) -> Option<Shaper> {
-    let mine: Vec<&Delay> = delays.iter().filter(|delay| delay.from == me).collect();
-    if mine.is_empty() {
-        return None;
-    }
+fn shaper(me: SocketAddr, bad: &Bad) -> Result<Option<Shaper>, Failure> {
     let shaper = Shaper::new(u64::from(me.port()));
-    for delay in mine {
-        shaper.set(delay.to, Rule { delay: delay.one_way, ..Rule::default() });
+    match bad {
+        Bad::Nothing => return Ok(None),
+        Bad::Delays(delays) => {
+            let mine: Vec<&Delay> = delays.iter().filter(|delay| delay.from == me).collect();
+            if mine.is_empty() {
+                return Ok(None);
+            }
+            for delay in mine {
+                shaper.set(delay.to, Rule { delay: delay.one_way, ..Rule::default() });
+            }
+        }
+        Bad::Links(file) => links::follow(&shaper, me, file).map_err(|error| {
+            Failure::new(ExitCode::Configuration, format!("cannot use {}: {error}", file.display()))
+        })?,
     }
-    Some(shaper)
+    Ok(Some(shaper))
 }

@@ -27,11 +27,20 @@ use quinn::{AsyncTimer, AsyncUdpSocket, Runtime, TokioRuntime, UdpPoller};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+mod dice;
+pub mod links;
+
+use dice::{Dice, mix};
+
 /// Datagrams that wait in one socket's queue; more are dropped and counted.
 pub const QUEUE_DATAGRAMS_MAX: usize = 65_536;
 
 /// Longer delays and jitters count as this.
 pub const DELAY_MAX: Duration = Duration::from_secs(3_600);
+
+/// How long a datagram may wait for those before it where bandwidth is limited, as in a small router;
+/// what would wait for longer is dropped and counted.
+pub const BACKLOG_MAX: Duration = Duration::from_millis(250);
 
 /// What happens to datagrams on their way to a peer. The default lets them pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -44,6 +53,8 @@ pub struct Rule {
     pub loss: f32,
     /// Nothing passes.
     pub cut: bool,
+    /// What passes in a second, in bits of UDP payload; 0 is no limit.
+    pub bits_per_second: u64,
 }
 
 impl Rule {
@@ -60,7 +71,7 @@ pub struct ShapingCounts {
     pub delayed: u64,
     /// Datagrams dropped by a rule, by loss or by a cut.
     pub lost: u64,
-    /// Datagrams dropped because a queue was full.
+    /// Datagrams dropped because a queue was full, or a narrow way had too many before them.
     pub overflowed: u64,
     /// Datagrams that the system refused when their time came.
     pub failed: u64,
@@ -282,11 +293,13 @@ impl ShapedSocket {
                 lost += 1;
             } else if waiting.datagrams.len() >= QUEUE_DATAGRAMS_MAX {
                 overflowed += 1;
-            } else {
+            } else if let Some(sent) = waiting.pass(transmit.destination, segment.len(), rule, now) {
                 let late = waiting.dice.up_to(rule.jitter.min(DELAY_MAX));
-                let due = now + rule.delay.min(DELAY_MAX) + late;
+                let due = sent + rule.delay.min(DELAY_MAX) + late;
                 waiting.push(due, segment, transmit);
                 delayed += 1;
+            } else {
+                overflowed += 1;
             }
         }
         let is_earlier = waiting.datagrams.peek().map(|first| first.due) != first_due;
@@ -312,9 +325,26 @@ struct Waiting {
     datagrams: BinaryHeap<Delayed>,
     pushed: u64,
     dice: Dice,
+    /// When the narrow way to a peer has passed what was sent before.
+    free_at: BTreeMap<SocketAddr, Instant>,
 }
 
 impl Waiting {
+    /// When a datagram has passed the narrow way to `peer`; `None` if too much waits there.
+    fn pass(&mut self, peer: SocketAddr, bytes: usize, rule: Rule, now: Instant) -> Option<Instant> {
+        if rule.bits_per_second == 0 {
+            return Some(now);
+        }
+        let begins = self.free_at.get(&peer).copied().unwrap_or(now).max(now);
+        if begins - now > BACKLOG_MAX {
+            return None;
+        }
+        let nanos = bytes as u64 * 8 * 1_000_000_000 / rule.bits_per_second;
+        let passed = begins + Duration::from_nanos(nanos).min(DELAY_MAX);
+        self.free_at.insert(peer, passed);
+        Some(passed)
+    }
+
     fn push(&mut self, due: Instant, segment: &[u8], transmit: &Transmit) {
         self.pushed += 1;
         self.datagrams.push(Delayed {
@@ -407,38 +437,6 @@ async fn send(
             done => return done,
         }
     }
-}
-
-/// SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
-#[derive(Default)]
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        mix(self.0)
-    }
-
-    /// True for this share of throws; a share that is no number is none.
-    fn is_under(&mut self, share: f32) -> bool {
-        let throw = (self.next() >> 40) as f32 / (1_u32 << 24) as f32;
-        throw < share
-    }
-
-    fn up_to(&mut self, most: Duration) -> Duration {
-        if most.is_zero() {
-            return Duration::ZERO;
-        }
-        let most_nanos = u64::try_from(most.as_nanos()).unwrap_or(u64::MAX);
-        let scaled = (u128::from(self.next()) * u128::from(most_nanos)) >> 64;
-        Duration::from_nanos(u64::try_from(scaled).unwrap_or(u64::MAX))
-    }
-}
-
-fn mix(state: u64) -> u64 {
-    let state = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let state = (state ^ (state >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    state ^ (state >> 31)
 }
 
 /// A bound socket, and the buffers that the kernel gave it.

@@ -28,4 +28,7 @@ pub struct RunArgs {
     /// Imitate distances: lines of FROM TO MILLISECONDS, one way, between listening addresses.
     #[arg(long, value_name = "FILE", hide = true)]
     pub delays: Option<PathBuf>,
+    /// Make links bad as this file says, now and whenever it changes.
+    #[arg(long, value_name = "FILE", hide = true, conflicts_with = "delays")]
+    pub links: Option<PathBuf>,
 }

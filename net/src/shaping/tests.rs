@@ -94,3 +94,22 @@ async fn server_of_the_queue_ends_with_its_socket() {
     }
     panic!("the port is still taken");
 }
+
+#[tokio::test]
+async fn a_narrow_way_passes_what_it_can_and_drops_what_would_wait_for_long() {
+    let shaper = Shaper::new(1);
+    let sender = shaper.runtime().wrap_udp_socket(socket()).unwrap();
+    let receiver = tokio::net::UdpSocket::from_std(socket()).unwrap();
+    let address = receiver.local_addr().unwrap();
+    // A datagram takes 10 ms: 25 wait no longer than they may, and one more that came in time.
+    shaper.set(address, Rule { bits_per_second: 80_000, ..Rule::default() });
+    let begun = Instant::now();
+    for number in 0..40_u8 {
+        sender.try_send(&transmit(address, &[number; 100], None)).unwrap();
+    }
+    let arrived = received(&receiver).await;
+    assert!(begun.elapsed() >= Duration::from_millis(250), "{:?}", begun.elapsed());
+    assert!((26..=30).contains(&arrived.len()), "{}", arrived.len());
+    assert!(arrived.is_sorted());
+    assert_eq!(shaper.counts().overflowed + arrived.len() as u64, 40);
+}
