@@ -1,6 +1,7 @@
 //! A mesh of real processes on this machine: made, watched and taken down.
 
 use std::fs;
+use std::io::Read as _;
 use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -53,6 +54,8 @@ struct Running {
     child: Child,
     nodes: Vec<usize>,
     is_killed: bool,
+    /// Lets the process go on when its own stdin closes, also should we end before we let it.
+    pause: Option<Child>,
 }
 
 /// A running mesh. Dropping it kills what still runs.
@@ -108,7 +111,7 @@ impl LocalMesh {
                 .collect();
             if !nodes.is_empty() {
                 let child = mesh.start(process, &nodes)?;
-                mesh.processes.push(Running { child, nodes, is_killed: false });
+                mesh.processes.push(Running { child, nodes, is_killed: false, pause: None });
             }
         }
         Ok(mesh)
@@ -144,7 +147,8 @@ impl LocalMesh {
     }
 
     fn start(&self, process: usize, nodes: &[usize]) -> Result<Child> {
-        let log = fs::File::create(self.plan.directory.join(format!("process-{process}.log")))?;
+        // A node that is started again goes on where its log ended.
+        let log = fs::File::options().create(true).append(true).open(self.log_of(process))?;
         let mut command = Command::new(&self.plan.program);
         command.arg("run");
         for node in nodes {
@@ -154,6 +158,11 @@ impl LocalMesh {
         command.args(&self.plan.arguments).arg("--until-stdin-closes").stdin(Stdio::piped());
         command.stdout(log.try_clone()?).stderr(log);
         command.spawn().with_context(|| format!("cannot start {}", self.plan.program.display()))
+    }
+
+    /// What a process of the mesh says, by its number in the plan.
+    pub fn log_of(&self, process: usize) -> PathBuf {
+        self.plan.directory.join(format!("process-{process}.log"))
     }
 
     /// What was planned.
@@ -183,18 +192,73 @@ impl LocalMesh {
         Some(running.child.id())
     }
 
+    fn running(&mut self, name: &str) -> Result<&mut Running> {
+        let index = self.plan.nodes.iter().position(|node| node.name == name);
+        let index = index.with_context(|| format!("no node is called {name}"))?;
+        let running = self.processes.iter_mut().find(|running| running.nodes.contains(&index));
+        running.with_context(|| format!("{name} was not started"))
+    }
+
     /// Ends the process of a node by signal 9, with whatever else it runs.
     ///
     /// # Errors
     /// There is no such node, or the system refuses.
     pub fn kill(&mut self, name: &str) -> Result<()> {
-        let index = self.plan.nodes.iter().position(|node| node.name == name);
-        let index = index.with_context(|| format!("no node is called {name}"))?;
-        let running = self.processes.iter_mut().find(|running| running.nodes.contains(&index));
-        let running = running.with_context(|| format!("{name} was not started"))?;
+        let running = self.running(name)?;
         running.is_killed = true;
         running.child.kill()?;
         running.child.wait()?;
+        Ok(())
+    }
+
+    /// Starts the process of a killed node again.
+    ///
+    /// # Errors
+    /// There is no such node, it was not killed, or the system refuses.
+    pub fn restart(&mut self, name: &str) -> Result<()> {
+        let running = self.running(name)?;
+        ensure!(running.is_killed, "{name} runs already");
+        let nodes = running.nodes.clone();
+        let process = self.plan.nodes[nodes[0]].process;
+        let child = self.start(process, &nodes)?;
+        let running = self.running(name)?;
+        (running.child, running.is_killed) = (child, false);
+        Ok(())
+    }
+
+    /// Stops the process of a node as if it had no processor, until [`LocalMesh::resume`] or our end.
+    ///
+    /// # Errors
+    /// There is no such node, it does not run or is paused already, or the system refuses.
+    pub fn pause(&mut self, name: &str) -> Result<()> {
+        let running = self.running(name)?;
+        ensure!(!running.is_killed && running.pause.is_none(), "{name} does not run");
+        // Were we to end, the process could not end by itself while it is stopped, so another lets it
+        // go on as soon as nobody holds the other end of that one's stdin.
+        let script = "kill -STOP \"$0\" || exit 1; echo; read -r _; kill -CONT \"$0\"";
+        let mut guard = Command::new("sh")
+            .args(["-c", script, &running.child.id().to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("cannot run sh")?;
+        let mut stopped = [0];
+        let told = guard.stdout.as_mut().map(|stdout| stdout.read_exact(&mut stopped));
+        running.pause = Some(guard);
+        ensure!(told.is_some_and(|told| told.is_ok()), "{name} could not be stopped");
+        Ok(())
+    }
+
+    /// Lets a paused process go on.
+    ///
+    /// # Errors
+    /// There is no such node, or it is not paused.
+    pub fn resume(&mut self, name: &str) -> Result<()> {
+        let running = self.running(name)?;
+        let mut guard = running.pause.take().with_context(|| format!("{name} is not paused"))?;
+        drop(guard.stdin.take());
+        guard.wait()?;
         Ok(())
     }
 
@@ -254,6 +318,10 @@ impl Drop for LocalMesh {
             // It may have ended already; there is nobody left to tell.
             if running.child.kill().is_ok() {
                 running.child.wait().ok();
+            }
+            if let Some(mut guard) = running.pause.take() {
+                drop(guard.stdin.take());
+                guard.wait().ok();
             }
         }
     }
