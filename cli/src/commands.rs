@@ -3,8 +3,8 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::args::{
-    AgentsArgs, ClientOptions, CompletionsArgs, ConfigArgs, DevArgs, InitArgs, InspectArgs, KeyArgs,
-    LoadtestArgs, PingArgs, PublishArgs, RunArgs, SendArgs, SimArgs, SubscribeArgs,
+    AgentsArgs, ChaosArgs, ClientOptions, CompletionsArgs, ConfigArgs, DevArgs, InitArgs, InspectArgs,
+    KeyArgs, LoadtestArgs, PingArgs, PublishArgs, RunArgs, SendArgs, SimArgs, SubscribeArgs,
 };
 use crate::output::Format;
 
@@ -77,6 +77,8 @@ pub enum Command {
     Loadtest(Box<LoadtestArgs>),
     /// Simulate a mesh and what goes wrong in it, in virtual time.
     Sim(Box<SimArgs>),
+    /// Break a mesh of real processes on purpose, and check what it promises.
+    Chaos(Box<ChaosArgs>),
     /// Check or show a node's configuration.
     Config(ConfigArgs),
     /// Print the completion script for a shell.

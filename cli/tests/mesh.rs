@@ -5,6 +5,8 @@
 
 #[path = "mesh/agents.rs"]
 mod agents;
+#[path = "mesh/chaos.rs"]
+mod chaos;
 #[path = "mesh/dev.rs"]
 mod dev;
 #[path = "mesh/interest.rs"]

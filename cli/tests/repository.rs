@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each crate may use of the others. A crate that is not here is refused.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 10] = [
     ("starling-core", &[]),
     ("starling-edge", &["starling-core"]),
     ("starling-aggregator", &["starling-core"]),
@@ -16,6 +16,7 @@ const ARROWS: [(&str, &[&str]); 9] = [
     ("starling-net", &["starling-core"]),
     ("starling-client", &["starling-core", "starling-net"]),
     ("starling-loadtest", &["starling-core", "starling-net", "starling-client"]),
+    ("starling-chaos", &["starling-core", "starling-net", "starling-client", "starling-loadtest"]),
     (
         "starling",
         &[
@@ -26,6 +27,7 @@ const ARROWS: [(&str, &[&str]); 9] = [
             "starling-net",
             "starling-client",
             "starling-loadtest",
+            "starling-chaos",
             "starling-sim",
         ],
     ),

@@ -1,6 +1,7 @@
 //! What each command takes, as plain data that clap fills in; one file a command. Nothing is done
 //! here. Commands that ask a mesh flatten [`ClientOptions`].
 
+pub mod chaos;
 pub mod client;
 pub mod completions;
 pub mod config;
@@ -13,6 +14,7 @@ pub mod messages;
 pub mod run;
 pub mod sim;
 
+pub use chaos::ChaosArgs;
 pub use client::{ClientOptions, ClientSettings};
 pub use completions::CompletionsArgs;
 pub use config::{ConfigArgs, ConfigCommand};

@@ -1,0 +1,53 @@
+//! What `starling chaos` takes.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::duration::parse_duration;
+
+const EXAMPLE: &str = "\
+Examples:
+  starling chaos --list
+  starling chaos kill-edge --json report.json
+  starling chaos mixed --seed 7 --duration 2m --history history.jsonl
+  starling chaos --check history.jsonl
+
+Ends with 1 when an invariant does not hold.";
+
+/// Arguments of `starling chaos`.
+#[derive(Args, Clone, Debug)]
+#[command(after_long_help = EXAMPLE)]
+pub struct ChaosArgs {
+    /// What goes wrong: a name from --list.
+    #[arg(value_name = "NAME", required_unless_present_any = ["list", "check"])]
+    pub scenario: Option<String>,
+    /// Where chance begins: which nodes and, in mixed, which faults.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// How long faults happen: whole rounds of the scenario, at least one [default: one; mixed: 30s].
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub duration: Option<Duration>,
+    /// Agents, each with a connection of its own, a publisher and a subscriber.
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub agents: u32,
+    /// Entries published a second, all agents together.
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub rate: u32,
+    /// Write the report to this file as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write the history to this file, a JSON document a line.
+    #[arg(long, value_name = "FILE", conflicts_with = "check")]
+    pub history: Option<PathBuf>,
+    /// Leave the nodes' directory with their logs, and say where it is.
+    #[arg(long, conflicts_with = "check")]
+    pub keep: bool,
+    /// Run nothing; judge this history.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["scenario", "list"])]
+    pub check: Option<PathBuf>,
+    /// List scenarios and invariants.
+    #[arg(long, exclusive = true)]
+    pub list: bool,
+}

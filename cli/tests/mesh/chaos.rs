@@ -1,0 +1,124 @@
+//! `starling chaos`, small: an edge is killed, nothing is lost, nothing is left; and what it refuses.
+
+use std::fs;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::process::{Process, children_of, private_directory, run, starling, turn};
+
+/// What every report of a run with a killed edge has; `null` is allowed nowhere here.
+const FIELDS: [&str; 22] = [
+    "schema",
+    "scenario",
+    "seed",
+    "settings/agents",
+    "settings/rate",
+    "settings/duration_seconds",
+    "faults/0/at",
+    "faults/0/kind",
+    "faults/0/target",
+    "published",
+    "acknowledged",
+    "delivered",
+    "lost",
+    "duplicated",
+    "reordered",
+    "gaps",
+    "recovery_ms/p50",
+    "recovery_ms/p99",
+    "recovery_ms/max",
+    "false_deaths",
+    "invariants/0/name",
+    "healed_ms",
+];
+
+#[test]
+fn a_killed_edge_costs_nothing_that_was_promised() {
+    let _turn = turn();
+    let directory = private_directory();
+    let (report, history) = (directory.path().join("report.json"), directory.path().join("history.jsonl"));
+    let temporary = directory.path().join("tmp");
+    fs::create_dir(&temporary).unwrap();
+    let mut command = starling(directory.path());
+    command.env("TMPDIR", &temporary);
+    command.args(["chaos", "kill-edge", "--agents", "18", "--rate", "90"]);
+    command.arg("--json").arg(&report).arg("--history").arg(&history);
+    let ended = Process::start(command).wait(Duration::from_secs(150));
+    let told = format!("{}\n{}", ended.stderr, String::from_utf8_lossy(&ended.stdout));
+    assert_eq!(ended.code, 0, "{told}");
+    assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0, "the run left something behind");
+
+    let text = fs::read_to_string(&report).unwrap();
+    let report: Value = serde_json::from_str(&text).unwrap();
+    let has = |field: &&&str| report.pointer(&format!("/{field}")).is_none_or(Value::is_null);
+    let missing: Vec<_> = FIELDS.iter().filter(has).collect();
+    assert!(missing.is_empty(), "{missing:?} are missing in {report:#}");
+    assert_eq!(report["schema"], "starling.chaos/1");
+    let kinds: Vec<&str> =
+        report["faults"].as_array().unwrap().iter().map(|fault| fault["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["kill", "restart"]);
+    // Three agents have their home at each of the six edges.
+    assert_eq!(report["recovery_ms"]["samples"], 3, "{report:#}");
+    assert!(report["published"].as_u64().unwrap() >= 900, "{report:#}");
+    assert!(report["delivered"].as_u64() > report["published"].as_u64(), "{report:#}");
+
+    // The history alone gives the same report, and a damaged one is refused by its line.
+    let again = directory.path().join("again.json");
+    let mut command = starling(directory.path());
+    command.arg("chaos").arg("--check").arg(&history).arg("--json").arg(&again);
+    assert_eq!(run(command).code, 0);
+    assert_eq!(fs::read_to_string(&again).unwrap(), text);
+    let lines = fs::read_to_string(&history).unwrap();
+    fs::write(&history, lines.replacen("\"what\":\"ceased\"", "\"what\":\"seized\"", 1)).unwrap();
+    let line = lines.lines().position(|line| line.contains("\"ceased\"")).unwrap() + 1;
+    let mut command = starling(directory.path());
+    command.arg("chaos").arg("--check").arg(&history);
+    let refused = run(command);
+    assert_eq!(refused.code, 3);
+    assert!(refused.stderr.contains(&format!("history.jsonl line {line}: ")), "{}", refused.stderr);
+}
+
+#[test]
+fn a_stopped_run_leaves_no_process_behind() {
+    let _turn = turn();
+    let directory = private_directory();
+    let temporary = directory.path().join("tmp");
+    fs::create_dir(&temporary).unwrap();
+    let mut command = starling(directory.path());
+    command.env("TMPDIR", &temporary);
+    command.args(["chaos", "pause", "--agents", "6", "--rate", "30"]);
+    let mut process = Process::start(command);
+    let nodes = {
+        process.wait_to_say("11 nodes run", Duration::from_secs(60));
+        children_of(process.id())
+    };
+    assert_eq!(nodes.len(), 11);
+    // A node that stands still must go, too.
+    process.wait_to_say("pause ", Duration::from_secs(90));
+    process.signal("INT");
+    let ended = process.wait(Duration::from_secs(20));
+    assert_eq!(ended.code, 130, "{}", ended.stderr);
+    assert!(!nodes.iter().any(|node| crate::process::is_alive(*node)));
+    assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0, "the run left something behind");
+}
+
+#[test]
+fn an_unknown_scenario_is_answered_with_those_there_are() {
+    let directory = private_directory();
+    let mut command = starling(directory.path());
+    command.args(["chaos", "kill-edges"]);
+    let refused = run(command);
+    assert_eq!(refused.code, 2);
+    for part in ["`kill-edges` is no scenario", "did you mean kill-edge?", "kill-aggregator", "mixed"] {
+        assert!(refused.stderr.contains(part), "{}", refused.stderr);
+    }
+    let mut command = starling(directory.path());
+    command.args(["chaos", "--list", "-o", "json"]);
+    let listed: Value = serde_json::from_slice(&run(command).stdout).unwrap();
+    let names: Vec<&str> =
+        listed["scenarios"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
+    for name in ["kill-edge", "kill-aggregator", "pause", "one-way", "partition", "slow", "flap", "mixed"] {
+        assert!(names.contains(&name), "{name}: {names:?}");
+    }
+}
