@@ -154,7 +154,8 @@ impl Scene {
             arguments: vec!["--links".into(), links.display().to_string()],
             nodes,
         })?;
-        let logs = Logs::new((0..roster.nodes().len()).map(|process| mesh.log_of(process)));
+        let names = roster.nodes().iter().map(|node| node.name.clone()).collect();
+        let logs = Logs::new((0..roster.nodes().len()).map(|process| mesh.log_of(process)), names);
         let endpoint = Endpoint::new(mesh.trust(), &EndpointSettings::default())?;
         Ok(Scene { mesh, addresses, injector, logs, endpoint, writer })
     }

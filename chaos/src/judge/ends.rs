@@ -40,6 +40,9 @@ pub(super) fn check(records: &[Record], agents: u32) -> Vec<Invariant> {
             _ => {}
         }
     }
+    if healed_us(records).is_none() {
+        whole.check(Some("not everything was whole within 60 s after the faults".into()));
+    }
     // Nobody said how these are, which is no better than what is wrong with others.
     for agent in (0..agents).filter(|agent| !settled.contains(agent)) {
         served.check(Some(format!("nothing is known of agent {agent}")));

@@ -246,6 +246,7 @@ fn recoveries_are_from_the_fault_to_the_next_home() {
 fn what_is_not_well_in_the_end_is_found() {
     let ending = |served: bool, count: Option<u64>, not_up: Option<Vec<(String, String)>>| {
         let mut story = Story::new();
+        story.then(What::Ceased).then(What::Healed);
         for agent in 0..2 {
             story.then(What::Settled { agent, edge: served.then(|| "e".into()), is_subscribed: true });
         }
@@ -262,4 +263,9 @@ fn what_is_not_well_in_the_end_is_found() {
     assert_eq!(ending(true, Some(2), Some(vec![("edge-1".into(), "down".into())])), (vec!["whole"], 1));
     assert_eq!(ending(true, Some(2), None), (vec!["whole"], 1));
     assert_eq!(broken(&judge(&Story::new().0)), ["served", "counted", "whole"]);
+    // All is well when the run gives up, and was not before.
+    let mut story = Story::new();
+    story.end();
+    story.0.retain(|record| record.what != What::Healed);
+    assert_eq!(broken(&judge(&story.0)), ["whole"]);
 }
