@@ -48,6 +48,6 @@ pub struct ChaosArgs {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["scenario", "list"])]
     pub check: Option<PathBuf>,
     /// List scenarios and invariants.
-    #[arg(long, exclusive = true)]
+    #[arg(long, conflicts_with_all = ["scenario", "duration", "json", "history", "keep"])]
     pub list: bool,
 }
