@@ -22,6 +22,7 @@ use locate::Questions;
 use std::collections::BTreeSet;
 
 use starling_core::event::Event;
+use starling_core::hot::Report;
 use starling_core::hot::counters::Snapshot;
 use starling_core::id::{AgentId, RegionId, ShortId};
 use starling_core::identity::Roles;
@@ -117,8 +118,14 @@ impl Aggregator {
                 Fact::Back(id, since) => self.edge_back(now, id, since),
                 Fact::Apart(_) => {} // Edges see for themselves whom they do not reach.
                 Fact::Met(id) => self.routes.peer_met(id),
+                Fact::Convicted(id) => self.replication.forget(now, id),
             }
         }
+    }
+
+    fn reported(&mut self, now: Now, report: Report, out: &mut Outbox) {
+        let facts = self.neighbours.on_report(now, report, out);
+        self.facts(now, facts, out);
     }
 
     fn peer_up(&mut self, now: Now, id: ShortId, link: LinkSlot, out: &mut Outbox) {
@@ -265,6 +272,7 @@ impl Aggregator {
             | ControlBody::RelayAccepted(_)
             | ControlBody::RelayClosed(_)
             | ControlBody::Relayed(_)
+            | ControlBody::Proof(_)
             | ControlBody::Leaving(_)
             | ControlBody::Missed(_)
             | ControlBody::Superseded(_)
@@ -445,8 +453,11 @@ impl Machine for Aggregator {
                 Err((link, body)) => self.on_control(now, link, body, out),
             },
             Input::State { link, bundle } => {
-                self.replication.on_bundle(now, link, bundle, &self.neighbours, out);
+                if let Some(report) = self.replication.on_bundle(now, link, bundle, &self.neighbours, out) {
+                    self.reported(now, report, out);
+                }
             }
+            Input::Reported(report) => self.reported(now, report, out),
             Input::Request { connection, id, ask } => self.on_request(now, connection, id, ask, out),
             Input::Attach { connection, request, .. } => {
                 let text = "this is an aggregator; agents attach to an edge";

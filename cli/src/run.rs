@@ -192,6 +192,7 @@ fn tell(output: &Output, level: Level, name: &str, event: &Event) {
         Event::PeerLost { name } => (Level::Warn, format!("lost: {name}")),
         Event::PeerSuspected { name } => (Level::Info, format!("{name} does not answer")),
         Event::PeerLeft { name } => (Level::Info, format!("{name} left")),
+        Event::PeerBanned { name, reason } => (Level::Warn, format!("banned {name}: {reason}")),
         Event::FalselyAccused { by, subject } => {
             (Level::Debug, format!("{by} accused {subject}, which lives"))
         }

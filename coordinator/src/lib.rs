@@ -69,7 +69,7 @@ impl Coordinator {
                     self.routes.peer_lost(now, id);
                 }
                 // Nothing is owed to anyone here.
-                Fact::Returned(..) | Fact::Back(..) | Fact::Met(_) | Fact::Apart(_) => {}
+                Fact::Returned(..) | Fact::Back(..) | Fact::Met(_) | Fact::Apart(_) | Fact::Convicted(_) => {}
             }
         }
     }
@@ -116,6 +116,7 @@ impl Coordinator {
             | ControlBody::RelayAccepted(_)
             | ControlBody::RelayClosed(_)
             | ControlBody::Relayed(_)
+            | ControlBody::Proof(_)
             | ControlBody::Leaving(_) => {}
         }
     }
@@ -235,6 +236,10 @@ impl Machine for Coordinator {
                 self.watchers.remove(&connection);
             }
             Input::Committed { index, entry } => self.on_committed(index, entry, out),
+            Input::Reported(report) => {
+                let facts = self.neighbours.on_report(now, report, out);
+                self.facts(now, facts);
+            }
             Input::Stop => {
                 self.neighbours
                     .linked()

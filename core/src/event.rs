@@ -36,6 +36,13 @@ pub enum Event {
         /// The peer's name.
         name: String,
     },
+    /// A peer is banned: its link is closed, and nothing of it is taken any more.
+    PeerBanned {
+        /// The peer's name.
+        name: String,
+        /// What it did.
+        reason: &'static str,
+    },
     /// An accusation was refuted.
     FalselyAccused {
         /// Who accused.

@@ -72,6 +72,23 @@ pub const ASK_REST: Duration = Duration::from_millis(200);
 pub const ASK_REST_MAX: Duration = Duration::from_secs(10);
 /// How often in a second all clients of an edge may ask together, unless each rests for the longest.
 pub const ASKS_PER_SECOND: u32 = 2_000;
+/// Signature checks of bundles that a node spends a second, over all peers: a core at 30 microseconds
+/// each. The fastest pipe between two nodes needs half of it (4 million entries a second, 256 a bundle);
+/// who sends more is read more slowly.
+pub const CHECKS_PER_SECOND: u64 = 32_000;
+/// Bytes of bundles that a node takes from one peer a second, [`FRAME_COST_BYTES`] a frame included: more
+/// than a core can decrypt, so that it binds those alone who send what costs nothing but reading.
+pub const PEER_BYTES_PER_SECOND: u64 = 1024 * 1024 * 1024;
+/// What a frame counts beside its bytes, so that a flood of small ones or of copies is bounded too: a
+/// quarter of a million a second, at a microsecond each.
+pub const FRAME_COST_BYTES: u64 = 4096;
+/// Headers of an origin's last bundles that are kept to convict it should it sign another one under the
+/// same number, and their bytes. A mesh in one process has a set for each pair of nodes, so they are few.
+pub const HEADERS_KEPT_MAX: usize = 32;
+/// See [`HEADERS_KEPT_MAX`]; about twenty headers of scattered traffic, three of dense.
+pub const HEADERS_KEPT_BYTES_MAX: usize = 4096;
+/// Proofs of misbehaviour that a node keeps to tell newcomers.
+pub const PROOFS_KEPT_MAX: usize = 256;
 /// How often a summary leaves its node at the most.
 pub const SUMMARY_INTERVAL: Duration = Duration::from_millis(100);
 /// How often a node publishes a new view to its hot path at the most.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::event::Event;
+use crate::hot::Report;
 use crate::hot::own::Publication;
 use crate::hot::view::View;
 use crate::id::{AgentId, RegionId, ShortId};
@@ -148,6 +149,8 @@ pub enum Input {
         /// The bundle.
         bundle: Box<Bundle>,
     },
+    /// The hot path saw a node do wrong.
+    Reported(Report),
     /// Directed publications whose receiver's home the hot path does not know.
     Unresolved(Vec<Publication>),
     /// The log decided what was proposed.

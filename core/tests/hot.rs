@@ -3,6 +3,7 @@
 
 mod hot {
     mod acknowledging;
+    mod conduct;
     mod directed;
     mod network;
     mod publishing;

@@ -19,6 +19,7 @@ use hosting::Hosting;
 use locating::Locating;
 use reporting::Reporting;
 use starling_core::event::Event;
+use starling_core::hot::Report;
 use starling_core::hot::counters::Snapshot;
 use starling_core::id::{RegionId, ShortId};
 use starling_core::identity::{Context, Roles, Signature};
@@ -167,8 +168,14 @@ impl Edge {
                 Fact::Back(_, since) => self.missed.extend(now, self.hosting.confirmed_since(since)),
                 Fact::Met(id) => self.routes.peer_met(id),
                 Fact::Apart(_) => self.missed.extend(now, self.confirmed_subscribers()),
+                Fact::Convicted(id) => self.replication.forget(now, id),
             }
         }
+    }
+
+    fn reported(&mut self, now: Now, report: Report, out: &mut Outbox) {
+        let facts = self.neighbours.on_report(now, report, out);
+        self.facts(now, facts, out);
     }
 
     fn peer_up(&mut self, now: Now, id: ShortId, link: LinkSlot, out: &mut Outbox) {
@@ -244,6 +251,7 @@ impl Edge {
             | ControlBody::RelayAccepted(_)
             | ControlBody::RelayClosed(_)
             | ControlBody::Relayed(_)
+            | ControlBody::Proof(_)
             | ControlBody::Leaving(_)
             | ControlBody::Missed(_)
             | ControlBody::Located(_)
@@ -413,8 +421,11 @@ impl Machine for Edge {
                 self.on_changes(now, connection, first, changes, out);
             }
             Input::State { link, bundle } => {
-                self.replication.on_bundle(now, link, bundle, &self.neighbours, out);
+                if let Some(report) = self.replication.on_bundle(now, link, bundle, &self.neighbours, out) {
+                    self.reported(now, report, out);
+                }
             }
+            Input::Reported(report) => self.reported(now, report, out),
             Input::Request { connection, id, ask } => self.on_request(now, connection, id, ask, out),
             Input::Unresolved(publications) => self.on_unresolved(now, publications, out),
             Input::Measured(snapshot) => {

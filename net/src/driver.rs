@@ -55,6 +55,7 @@ impl Driver {
                 () = hub.outlets.came.notified() => {
                     let came = hub.outlets.take_state().into_iter();
                     batch.extend(came.map(|(link, bundle)| Input::State { link, bundle }));
+                    batch.extend(hub.outlets.take_reports().map(Input::Reported));
                     let unresolved = hub.outlets.take_unresolved();
                     if !unresolved.is_empty() {
                         batch.push(Input::Unresolved(unresolved));

@@ -32,7 +32,7 @@ impl Refusal {
         Refusal { code: CloseCode::Protocol, reason }
     }
 
-    fn refused(reason: &'static str) -> Refusal {
+    pub fn refused(reason: &'static str) -> Refusal {
         Refusal { code: CloseCode::Refused, reason }
     }
 }

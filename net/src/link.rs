@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quinn::{Connection, ConnectionError, RecvStream, SendStream};
-use starling_core::hot;
+use starling_core::conduct::Offence;
 use starling_core::hot::plane::Touched;
+use starling_core::hot::{self, Report};
 use starling_core::id::ShortId;
 use starling_core::limits;
 use starling_core::machine::{Input, LinkSlot, Peer};
+use starling_core::time::Time;
 use starling_core::wire::frame::{FrameDecoder, FrameType};
 use starling_core::wire::message::ControlBody;
 use tokio::task::JoinSet;
@@ -208,6 +210,9 @@ async fn exchange(
     let mut decoder = FrameDecoder::new();
     let hello = read_hello(&mut receive, &mut decoder).await?;
     let peer = verify_peer(hello, name, &hub.authority, hub.clock.now().wall)?;
+    if hub.plane.view().banned.contains(&name.node.short()) {
+        return Err(Refusal::refused("this node is banned"));
+    }
     Ok(((send, receive, decoder), peer))
 }
 
@@ -314,6 +319,9 @@ impl From {
     async fn read_to_end(self, stream: RecvStream, decoder: FrameDecoder, connection: Connection) {
         if let Err(Refusal { code, reason }) = self.read(stream, decoder).await {
             self.hub.refused(self.peer, reason);
+            // TLS keeps what was said as it was said: nobody but the peer made it.
+            let offence = Report::Offence { from: self.slot, offence: Offence::MalformedFrame };
+            self.hub.input(Input::Reported(offence)).await;
             connection.close(code.into(), reason.as_bytes());
         }
     }
@@ -330,13 +338,12 @@ impl From {
                 if !chunk.is_empty() {
                     decoder.push(chunk);
                 }
-                self.take(&mut decoder, &mut touched, &mut inputs)?;
+                while let Some(until) = self.take(&mut decoder, &mut touched, &mut inputs)? {
+                    self.pass_on(&mut touched, &mut inputs).await;
+                    tokio::time::sleep_until(self.hub.clock.instant(until)).await;
+                }
             }
-            self.hub.flush(&mut touched);
-            for input in inputs.drain(..) {
-                self.hub.input(input).await;
-            }
-            self.hub.room(&mut touched).await;
+            self.pass_on(&mut touched, &mut inputs).await;
             tokio::task::coop::consume_budget().await;
             count = match stream.read_chunks(&mut chunks).await {
                 Ok(Some(count)) => count,
@@ -346,20 +353,32 @@ impl From {
         }
     }
 
-    /// Works off the whole frames in `decoder`.
+    /// Sends on what a batch of frames left, and waits for who must have room for it.
+    async fn pass_on(&self, touched: &mut Touched, inputs: &mut Vec<Input>) {
+        self.hub.flush(touched);
+        for input in inputs.drain(..) {
+            self.hub.input(input).await;
+        }
+        self.hub.room(touched).await;
+    }
+
+    /// Works off the whole frames in `decoder`, or as many as the peer's share of this node allows: then
+    /// returns when to go on.
     fn take(
         &self,
         decoder: &mut FrameDecoder,
         touched: &mut Touched,
         inputs: &mut Vec<Input>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Option<Time>, Refusal> {
         let now = self.hub.clock.now();
         let plane = &self.hub.plane;
         let malformed = |_| Refusal::protocol("malformed frame");
         while let Some((kind, body)) = decoder.next_frame().map_err(malformed)? {
             match (kind, self.kind) {
                 (FrameType::Bundle, Kind::Priority | Kind::Bulk) => {
-                    plane.receive(now, self.slot, &body, touched);
+                    if let Some(until) = plane.receive(now, self.slot, &body, touched) {
+                        return Ok(Some(until));
+                    }
                 }
                 (FrameType::Acknowledge, Kind::Control) => {
                     plane.acknowledge(now, self.slot, &body, touched);
@@ -400,6 +419,6 @@ impl From {
                 ) => return Err(Refusal::protocol("a frame on a lane where it does not belong")),
             }
         }
-        Ok(())
+        Ok(None)
     }
 }

@@ -4,11 +4,11 @@ use std::hash::BuildHasherDefault;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crossbeam::queue::SegQueue;
+use crossbeam::queue::{ArrayQueue, SegQueue};
 use quinn::Connection;
 use starling_core::hash::Folded;
 use starling_core::hot::own::Publication;
-use starling_core::hot::{Outlet, Pressure};
+use starling_core::hot::{Outlet, Pressure, Report};
 use starling_core::id::AgentId;
 use starling_core::limits;
 use starling_core::machine::{ConnectionSlot, LinkSlot};
@@ -29,6 +29,8 @@ const LINK_LANE_LIMIT_BYTES: usize = limits::LANE_BYTES_MAX + 2 * limits::RETAIN
 /// A connection's lane may hold this much of what is owed whatever its state.
 const OWED_LIMIT_BYTES: usize = 2 * limits::DELIVERY_CUT_BYTES;
 
+/// Reports that wait for the machine.
+const REPORTS_MAX: usize = 128;
 /// State bundles that wait for the machine.
 const STATE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
@@ -151,6 +153,7 @@ pub(crate) struct Outlets {
     unresolved_count: AtomicUsize,
     state: SegQueue<(LinkSlot, Box<Bundle>)>,
     state_bytes: AtomicUsize,
+    reports: ArrayQueue<Report>,
     clock: Clock,
 }
 
@@ -165,6 +168,7 @@ impl Outlets {
             unresolved_count: AtomicUsize::new(0),
             state: SegQueue::new(),
             state_bytes: AtomicUsize::new(0),
+            reports: ArrayQueue::new(REPORTS_MAX),
             clock,
         }
     }
@@ -213,6 +217,11 @@ impl Outlets {
         let bytes = taken.iter().map(|(_, bundle)| bundle.len()).sum();
         self.state_bytes.fetch_sub(bytes, Ordering::AcqRel);
         taken
+    }
+
+    /// What the hot path saw nodes do wrong since the last call.
+    pub fn take_reports(&self) -> impl Iterator<Item = Report> + '_ {
+        std::iter::from_fn(|| self.reports.pop()).take(REPORTS_MAX)
     }
 
     /// Tells each connection which of its publications found no receiver.
@@ -301,6 +310,12 @@ impl Outlet for Door {
         }
         publications.into_iter().for_each(|publication| self.0.unresolved.push(publication));
         self.0.came.notify_one();
+    }
+
+    fn report(&self, report: Report) -> bool {
+        let has_room = self.0.reports.push(report).is_ok();
+        self.0.came.notify_one();
+        has_room
     }
 
     fn stopwatch(&self) -> u64 {

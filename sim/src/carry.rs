@@ -8,6 +8,7 @@ use starling_core::hot::plane::Host;
 use starling_core::hot::view::View;
 use starling_core::limits;
 use starling_core::machine::{Input, LinkSlot, Output};
+use starling_core::time::Time;
 use starling_core::wire::bundle::{Passage, SectionSet};
 use starling_core::wire::frame::{FRAME_HEADER_BYTES, FrameDecoder, FrameType, Parcel};
 use starling_core::wire::message::ControlBody;
@@ -15,7 +16,7 @@ use starling_core::wire::message::ControlBody;
 use crate::link::{Frame, PACKET_OVERHEAD_BYTES, Sent};
 use crate::outlet::Effect;
 use crate::trace::Mark;
-use crate::world::{CLIENTS, Mail, World, end_of};
+use crate::world::{CLIENTS, Mail, Transit, World, end_of};
 
 impl World {
     pub(crate) fn carry_out(&mut self, from: usize, output: Output) {
@@ -97,6 +98,7 @@ impl World {
             }
             Effect::State { from: link, bundle } => return Some(Input::State { link, bundle }),
             Effect::Unresolved(publications) => return Some(Input::Unresolved(publications)),
+            Effect::Report(report) => return Some(Input::Reported(report)),
         }
         None
     }
@@ -171,8 +173,20 @@ impl World {
 
     /// A frame arrives at the end of index `side`.
     pub(crate) fn arrive(&mut self, id: u64, side: usize, sent: Sent) {
-        let Some(pair) = self.pairs.get(&id).filter(|pair| pair.is_up[side]) else { return };
+        let Some(pair) = self.pairs.get_mut(&id).filter(|pair| pair.is_up[side]) else { return };
+        match sent.frame {
+            Frame::Bundle(_) if pair.is_waiting[side] => pair.waiting[side].push_back(sent),
+            _ => self.read(id, side, sent),
+        }
+    }
+
+    /// The end of index `side` works a frame off.
+    fn read(&mut self, id: u64, side: usize, sent: Sent) {
+        let Some(pair) = self.pairs.get_mut(&id).filter(|pair| pair.is_up[side]) else { return };
         let (at, link) = pair.ends[side];
+        if let Frame::Bundle(body) = &sent.frame {
+            pair.unread[1 - side] = pair.unread[1 - side].saturating_sub(body.len());
+        }
         self.trace.note(self.now, at, Mark::Came, sent.content ^ u64::from(link.0) << 32);
         let now = self.now_at(at);
         let Some(plane) = self.nodes[at].plane.clone() else { return };
@@ -186,7 +200,10 @@ impl World {
                 return self.input(at, Input::Control { link, body });
             }
             Frame::Probe(body) => return self.input(at, Input::Probe { link, body }),
-            Frame::Bundle(body) => plane.receive(now, link, &body, &mut self.touched),
+            Frame::Bundle(body) => {
+                let until = plane.receive(now, link, &body, &mut self.touched);
+                self.wait_to_read(id, side, until);
+            }
             Frame::Acknowledge(body) => plane.acknowledge(now, link, &body, &mut self.touched),
             Frame::Relayed(body) => {
                 if let Some((link, body)) = plane.relayed(now, link, sent.lane, &body, &mut self.touched) {
@@ -200,6 +217,25 @@ impl World {
         self.trace.step();
         self.flush(at);
         self.settle(at);
+    }
+
+    /// The end of index `side` does not read bundles before `until`.
+    fn wait_to_read(&mut self, id: u64, side: usize, until: Option<Time>) {
+        let (Some(pair), Some(until)) = (self.pairs.get_mut(&id), until) else { return };
+        pair.is_waiting[side] = true;
+        self.at(until, Transit::Read { pair: id, side });
+    }
+
+    /// The end of index `side` reads on, until it has to wait again.
+    pub(crate) fn read_on(&mut self, id: u64, side: usize) {
+        if let Some(pair) = self.pairs.get_mut(&id) {
+            pair.is_waiting[side] = false;
+        }
+        while let Some(pair) = self.pairs.get_mut(&id).filter(|pair| !pair.is_waiting[side])
+            && let Some(sent) = pair.waiting[side].pop_front()
+        {
+            self.read(id, side, sent);
+        }
     }
 
     pub(crate) fn trace_input(&mut self, at: usize, input: &Input) {
@@ -218,6 +254,7 @@ impl World {
             | Input::Request { .. }
             | Input::SystemAcknowledged { .. }
             | Input::Unresolved(_)
+            | Input::Reported(_)
             | Input::Committed { .. }
             | Input::Stop => text_hash(input),
             Input::Measured(snapshot) => {

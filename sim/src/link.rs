@@ -5,6 +5,7 @@
 //! carries nothing at all, since it is cut or its sender does not run, holds what is sent on streams
 //! back until it carries again, and ends the link after [`limits::LINK_TIMEOUT`] of silence.
 
+use std::collections::VecDeque;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
@@ -175,6 +176,12 @@ pub(crate) struct Pair {
     pub is_up: [bool; 2],
     /// From the end of this index to the other.
     pub ways: [Way; 2],
+    /// Bytes of bundles that the end of this index sent and the other has not worked off.
+    pub unread: [usize; 2],
+    /// What came to the end of this index and is not read yet.
+    pub waiting: [VecDeque<Sent>; 2],
+    /// Whether the end of this index does not read bundles now.
+    pub is_waiting: [bool; 2],
     /// What it is like.
     pub conditions: Conditions,
 }

@@ -143,8 +143,16 @@ impl World {
         let slots = [LinkSlot(id as u32 * 2), LinkSlot(id as u32 * 2 + 1)];
         let ways = [Way::default(), Way::default()];
         let ends = [(from, slots[0]), (to, slots[1])];
-        self.pairs
-            .insert(id, Pair { ends, is_up: [true; 2], ways, conditions: self.conditions_between(from, to) });
+        let pair = Pair {
+            ends,
+            is_up: [true; 2],
+            ways,
+            unread: [0; 2],
+            waiting: Default::default(),
+            is_waiting: [false; 2],
+            conditions: self.conditions_between(from, to),
+        };
+        self.pairs.insert(id, pair);
         *self.links_made.entry(ordered(from, to)).or_default() += 1;
         for (side, (at, link)) in ends.into_iter().enumerate() {
             let other = ends[1 - side].0;
@@ -207,6 +215,9 @@ impl World {
                 }
             }
             return;
+        }
+        if let Frame::Bundle(body) = &sent.frame {
+            pair.unread[side] += body.len();
         }
         if way.silent.is_some() {
             return way.held.push(sent);

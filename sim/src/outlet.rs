@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use starling_core::hash::HashMap;
 use starling_core::hot::own::Publication;
-use starling_core::hot::{Outlet, Pressure};
+use starling_core::hot::{Outlet, Pressure, Report};
 use starling_core::machine::{ConnectionSlot, LinkSlot};
 use starling_core::wire::bundle::Bundle;
 use starling_core::wire::frame::Parcel;
@@ -24,6 +24,8 @@ pub(crate) enum Effect {
     State { from: LinkSlot, bundle: Box<Bundle> },
     /// Publications whose receiver's home the machine must find.
     Unresolved(Vec<Publication>),
+    /// What a node did wrong, for the machine.
+    Report(Report),
 }
 
 /// What a node's connections are like, as its hot path may ask.
@@ -88,6 +90,11 @@ impl Outlet for Effects {
 
     fn unresolved(&self, publications: Vec<Publication>) {
         self.push(Effect::Unresolved(publications));
+    }
+
+    fn report(&self, report: Report) -> bool {
+        self.push(Effect::Report(report));
+        true
     }
 
     /// Virtual time stands still while a node works.

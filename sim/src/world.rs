@@ -39,6 +39,8 @@ pub(crate) enum Transit {
     Input { to: usize, incarnation: u64, input: Box<Input> },
     /// A frame arrives at the end of this index.
     Frame { pair: u64, side: usize, sent: Box<Sent> },
+    /// The end of this index reads on.
+    Read { pair: u64, side: usize },
     /// An end notices that its link is gone.
     Down { pair: u64, side: usize, timed_out: bool },
     /// The end of this index may have heard nothing for too long.
@@ -411,9 +413,9 @@ impl World {
 
     fn happen(&mut self, transit: Transit) {
         let receiver = match &transit {
-            Transit::Frame { pair, side, .. } | Transit::Down { pair, side, .. } => {
-                self.pairs.get(pair).map(|pair| pair.ends[*side].0)
-            }
+            Transit::Frame { pair, side, .. }
+            | Transit::Read { pair, side }
+            | Transit::Down { pair, side, .. } => self.pairs.get(pair).map(|pair| pair.ends[*side].0),
             Transit::Input { to, .. } => Some(*to),
             Transit::Dial { .. }
             | Transit::DialAgain { .. }
@@ -437,6 +439,7 @@ impl World {
                 }
             }
             Transit::Frame { pair, side, sent } => self.arrive(pair, side, *sent),
+            Transit::Read { pair, side } => self.read_on(pair, side),
             Transit::Down { pair, side, timed_out } => self.down(pair, side, timed_out),
             Transit::Silence { pair, side } => {
                 let since = self.pairs.get(&pair).and_then(|pair| pair.ways[1 - side].silent);

@@ -40,8 +40,6 @@ pub const BURST: Duration = Duration::from_millis(250);
 pub const BASE_AGENTS: u64 = 1_000;
 /// Agents beyond this number add no weight.
 pub const AGENTS_COUNTED_MAX: u64 = 10_000;
-/// Checks a second in all, if nobody says otherwise: half a core at 30 microseconds each.
-pub const CHECKS_PER_SECOND: u64 = 16_000;
 
 /// How a request was paid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,6 +139,22 @@ impl Budget {
             self.refused.fetch_add(1, Ordering::Relaxed);
         }
         spent
+    }
+
+    /// Pays for one check that is made in any case, by debt where there is nothing left: what has come
+    /// cannot be unread, and who sent it may be honest. Returns when the link may be read again, if not at
+    /// once.
+    pub fn spend(&self, share: &Share, now: Time) -> Option<Time> {
+        if self.pay(share, now, 1) != Spent::Refused {
+            return None;
+        }
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        let promised = share.per_second();
+        if promised > 0 {
+            share.bucket.charge(&rate_of(promised), now, 1);
+        }
+        self.whole.charge(&self.rate, now, 1);
+        self.ready_at(share, now, 1)
     }
 
     /// When `checks` would be paid for, if nobody else asked meanwhile: when to read the link again.

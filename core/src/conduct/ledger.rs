@@ -153,6 +153,11 @@ impl Ledger {
         self.record(party).map_or(Verdict::Fine, |record| record.verdict(now))
     }
 
+    /// Whether a node is banned by proof.
+    pub fn is_convicted(&self, node: ShortId) -> bool {
+        self.proven.contains_key(&node)
+    }
+
     /// The reputation of `party` now; none under a ban by proof.
     pub fn reputation(&self, now: Time, party: Party) -> Reputation {
         if self.is_proven(party) {

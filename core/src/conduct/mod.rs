@@ -2,7 +2,7 @@
 //!
 //! Start at [`ledger`]: what this node saw a party do, and what follows. [`proof`] is evidence that
 //! convinces everybody, over headers opened by [`opening`]; [`bucket`] bounds one party, [`budget`]
-//! all of them together; [`diversity`] keeps a few owners or networks from filling a peer table;
+//! all of them together, and [`gate`] is where a link meets both; [`diversity`] keeps a few owners or networks from filling a peer table;
 //! [`policy`] judges valid events and [`quarantine`] keeps those that wait for somebody to look.
 //!
 //! May depend on [`crate::id`], [`crate::time`], [`crate::limits`]; `proof` and `opening` on
@@ -16,6 +16,7 @@
 pub mod bucket;
 pub mod budget;
 pub mod diversity;
+pub mod gate;
 pub mod ledger;
 pub mod offence;
 pub mod opening;
@@ -25,6 +26,7 @@ pub mod quarantine;
 
 pub use bucket::{AtomicBucket, Bucket, Rate};
 pub use budget::{Budget, Share, Spent};
+pub use gate::Gate;
 pub use ledger::{Ledger, Party};
 pub use offence::{Offence, Reputation, Verdict};
 pub use opening::Opening;

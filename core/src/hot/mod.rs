@@ -12,6 +12,7 @@ pub mod acknowledge;
 pub mod counters;
 pub mod deliver;
 pub mod flows;
+pub mod headers;
 mod owed;
 pub mod own;
 pub mod plane;
@@ -25,6 +26,7 @@ pub mod window;
 pub use plane::Plane;
 pub use relayed::Lane;
 
+use crate::conduct::{Offence, Proof};
 use crate::machine::{ConnectionSlot, LinkSlot};
 use crate::wire::bundle::Bundle;
 use crate::wire::frame::Parcel;
@@ -38,6 +40,20 @@ pub enum Pressure {
     Slow,
     /// There is no such queue, or it was full and is cut: the parcel is gone.
     Gone,
+}
+
+/// What the hot path saw a node do that the machine is to judge.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Report {
+    /// The peer at the other end of a link did this, over this link.
+    Offence {
+        /// The link.
+        from: LinkSlot,
+        /// What it did.
+        offence: Offence,
+    },
+    /// An origin contradicted itself; nobody but the origin is at fault.
+    Contradiction(Box<Proof>),
 }
 
 /// Where the hot path's effects go. Calls never block.
@@ -60,6 +76,8 @@ pub trait Outlet: Send + Sync {
     fn state(&self, from: LinkSlot, bundle: Box<Bundle>) -> bool;
     /// Publications whose receiver's home is unknown or changed, for the machine.
     fn unresolved(&self, publications: Vec<own::Publication>);
+    /// What a node did wrong, for the machine; false where there is no room for it.
+    fn report(&self, report: Report) -> bool;
     /// A stopwatch in nanoseconds for measurements alone; may always be zero.
     fn stopwatch(&self) -> u64;
 }

@@ -14,12 +14,13 @@ use super::own::{self, OwnState, Publication, Step, Target};
 use super::shard;
 use super::turn::Turn;
 use super::view::{Me, Origin, View};
-use super::{Outlet, Pressure};
+use super::{Outlet, Pressure, Report};
+use crate::conduct::{Budget, Offence};
 use crate::hash::Folded;
 use crate::id::{AgentId, RegionId, ShortId};
 use crate::identity::Signer;
 use crate::machine::{ConnectionSlot, Destination, LinkSlot};
-use crate::time::Now;
+use crate::time::{Now, Time};
 use crate::wire::bundle::{Bundle, Class};
 use crate::wire::codec::Wire;
 use crate::wire::frame::Parcel;
@@ -71,6 +72,7 @@ pub struct Plane {
     pub(super) key: Signer,
     pub(super) flows: Flows,
     pub(super) secret: u64,
+    budget: Budget,
     view: ArcSwap<View>,
     own: Turn<own::Task, OwnState>,
     hosts: Map<AgentId, Host>,
@@ -101,6 +103,7 @@ impl Plane {
             key,
             flows: Flows::default(),
             secret,
+            budget: Budget::new(crate::limits::CHECKS_PER_SECOND, Time::ZERO),
             view: ArcSwap::from_pointee(View::empty(secret)),
             own: Turn::new(OwnState::default()),
             hosts: Map::default(),
@@ -222,19 +225,33 @@ impl Plane {
         });
     }
 
-    /// Takes the body of a bundle frame from a link.
-    pub fn receive(&self, now: Now, from: LinkSlot, frame: &Bytes, touched: &mut Touched) {
+    /// Takes the body of a bundle frame from a link. Returns until when the link is not to be read, since
+    /// what came over it has cost more than its share.
+    pub fn receive(&self, now: Now, from: LinkSlot, frame: &Bytes, touched: &mut Touched) -> Option<Time> {
+        let view = self.view.load();
+        let Some(gate) = view.gates.get(&from) else {
+            // The machine has yet to hear of this link.
+            self.take_in(&view, now, from, frame, touched);
+            return None;
+        };
+        gate.take_frame(now.mono, frame.len());
+        self.take_in(&view, now, from, frame, touched);
+        gate.ready_at(now.mono)
+    }
+
+    fn take_in(&self, view: &View, now: Now, from: LinkSlot, frame: &Bytes, touched: &mut Touched) {
         let started = self.outlet.stopwatch();
         let Ok((passage, bundle)) = Bundle::decode(frame) else {
-            return Counters::add(&self.counters.invalid_bundles, 1);
+            return self.refuse(view, now, from, Offence::MalformedFrame);
         };
         let entries = bundle.present().map(|index| u64::from(bundle.sections[index].count)).sum();
         self.counters.time(Stage::Decode, self.outlet.stopwatch().saturating_sub(started), entries);
         if bundle.mesh != self.me.mesh || bundle.class == Class::System {
-            return Counters::add(&self.counters.invalid_bundles, 1);
+            return self.refuse(view, now, from, Offence::MalformedFrame);
         }
         if bundle.class == Class::State {
             // Rare, and decided by what the machine knows: it verifies what it does not have.
+            self.pay_check(view, now, from);
             if !self.outlet.state(from, Box::new(bundle)) {
                 Counters::add(&self.counters.dropped_state_bundles, 1);
             }
@@ -243,12 +260,27 @@ impl Plane {
         if bundle.origin == self.me.id || passage.hops > crate::limits::HOPS_MAX {
             return Counters::add(&self.counters.looped_bundles, 1);
         }
-        let view = self.view.load();
         let Some(origin) = view.origins.get(&bundle.origin) else {
             return Counters::add(&self.counters.unknown_origin_bundles, 1);
         };
         let bundle = Box::new(bundle);
         self.run_shard(now, origin, shard::Task::Bundle { from, passage, bundle }, touched);
+    }
+
+    /// A bundle is refused that no honest peer would have sent or passed on.
+    pub(super) fn refuse(&self, view: &View, now: Now, from: LinkSlot, offence: Offence) {
+        Counters::add(&self.counters.invalid_bundles, 1);
+        let is_news = view.gates.get(&from).is_some_and(|gate| gate.may_report(now.mono));
+        if is_news && !self.outlet.report(Report::Offence { from, offence }) {
+            // The machine has more reports than it can work off; the next offence is one too.
+        }
+    }
+
+    /// Pays for the check of a signature that came over this link.
+    pub(super) fn pay_check(&self, view: &View, now: Now, from: LinkSlot) {
+        if let Some(gate) = view.gates.get(&from) {
+            gate.take_check(&self.budget, now.mono);
+        }
     }
 
     /// Takes the body of an acknowledge frame from a link.

@@ -8,14 +8,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::Pressure;
 use super::acknowledge::{Stream, add_missing};
 use super::counters::{Counters, Stage};
 use super::deliver::{Delivery, Scratch, deliver_section};
+use super::headers::Headers;
 use super::own::Step;
 use super::turn::Turn;
 use super::view::Origin;
 use super::window::{Seen, Window};
+use super::{Pressure, Report};
+use crate::conduct::{Offence, Opening, Proof};
 use crate::hash::HashMap;
 use crate::id::{RegionId, ShortId};
 use crate::limits;
@@ -94,6 +96,10 @@ pub struct State {
     /// The header and signature found good last: copies of one bundle for several regions come one
     /// after the other, and their sections are checked each.
     good: Option<([u8; 32], [u8; SIGNATURE_BYTES])>,
+    /// The last headers that were found good.
+    headers: Headers,
+    /// Whether the machine knows that this origin contradicted itself.
+    is_convicted: bool,
     scratch: Scratch,
 }
 
@@ -146,19 +152,16 @@ impl State {
         match seen {
             Some(Seen::New) => {}
             Some(Seen::Same | Seen::Older) => return self.receive_copy(step, from, &passage, &bundle),
-            Some(Seen::Other) => {
-                let counter = match bundle.is_genuine(&origin.key) {
-                    true => &plane.counters.equivocations,
-                    false => &plane.counters.invalid_bundles,
-                };
-                return Counters::add(counter, 1);
-            }
+            Some(Seen::Other) => return self.receive_other(step, origin, from, &bundle),
             None => return Counters::add(&plane.counters.stale_bundles, 1),
         }
         let signed = (bundle.hash, bundle.signature());
         let was_good = self.good == Some(signed) && bundle.bodies_match();
-        if !was_good && !bundle.is_genuine(&origin.key) {
-            return Counters::add(&plane.counters.invalid_bundles, 1);
+        if !was_good {
+            plane.pay_check(step.view, step.now, from);
+            if !bundle.is_genuine(&origin.key) {
+                return plane.refuse(step.view, step.now, from, Offence::InvalidSignature);
+            }
         }
         self.good = Some(signed);
         let verified = plane.outlet().stopwatch();
@@ -168,6 +171,9 @@ impl State {
         }
         if bundle.incarnation > self.incarnation {
             *self = State { incarnation: bundle.incarnation, ..State::default() };
+        }
+        if !was_good {
+            self.headers.keep(&bundle);
         }
         let is_placed = self.place(step, origin, from, &passage, bundle, entries);
         if is_placed {
@@ -245,6 +251,26 @@ impl State {
         Counters::add(&step.plane.counters.relayed_bundles, 1);
         step.plane.send_bundle(link, bundle.class, parcel, step.touched);
         true
+    }
+
+    /// Another header than was accepted under this number. If the origin signed it, both convict it; if it
+    /// did not, who sent the bundle is at fault.
+    fn receive_other(&mut self, step: &mut Step<'_>, origin: &Origin, from: LinkSlot, bundle: &Bundle) {
+        let plane = step.plane;
+        plane.pay_check(step.view, step.now, from);
+        if !bundle.is_genuine(&origin.key) {
+            return plane.refuse(step.view, step.now, from, Offence::InvalidSignature);
+        }
+        Counters::add(&plane.counters.equivocations, 1);
+        if self.is_convicted {
+            return;
+        }
+        let first = self.headers.find(bundle.class, bundle.sequence);
+        let second = Opening::of(&bundle.header).ok();
+        let proof = first.zip(second).and_then(|(first, second)| Proof::of_pair(first, second));
+        if let Some(proof) = proof {
+            self.is_convicted = plane.outlet().report(Report::Contradiction(Box::new(proof)));
+        }
     }
 
     /// `None` for a bundle of an earlier incarnation.

@@ -1,7 +1,9 @@
 //! What the machine decided, as the hot path reads it: immutable, replaced as a whole.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::conduct::Gate;
 use crate::hash::{HashMap, rendezvous};
 use crate::id::{MeshId, RegionId, ShortId};
 use crate::identity::VerifyKey;
@@ -52,7 +54,7 @@ pub fn subscription(connection: u32, number: u32) -> u64 {
 /// Interest, links and keys at one time. A clone costs a few reference counts.
 #[derive(Clone, Debug)]
 pub struct View {
-    /// Nodes that may speak. A node that was forgotten is no longer here: nothing is owed to it.
+    /// Nodes that may speak. A node that was convicted is not here, and what it seals is dropped.
     pub origins: Arc<HashMap<ShortId, Arc<Origin>>>,
     /// Nodes at the other end of a link.
     pub links: Arc<HashMap<ShortId, LinkSlot>>,
@@ -60,6 +62,10 @@ pub struct View {
     pub peers: Arc<HashMap<LinkSlot, ShortId>>,
     /// Links that lead over other nodes, and what passes here on its way over them.
     pub relays: Arc<Relays>,
+    /// What each peer may cost.
+    pub gates: Arc<HashMap<LinkSlot, Arc<Gate>>>,
+    /// Nodes with which no link is taken.
+    pub banned: Arc<BTreeSet<ShortId>>,
     /// For each other region the peers that lead there.
     pub ways: Arc<HashMap<RegionId, Vec<ShortId>>>,
     /// Subscriptions of agents here ([`subscription`]).
@@ -78,6 +84,8 @@ impl View {
             links: Arc::default(),
             peers: Arc::default(),
             relays: Arc::default(),
+            gates: Arc::default(),
+            banned: Arc::default(),
             ways: Arc::default(),
             local: Trie::new(seed),
             remote: Trie::new(seed),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use prost::Message as _;
 
+use crate::conduct::Verdict;
 use crate::hot::view::Origin;
 use crate::id::{NodeId, RegionId};
 use crate::identity::{Admission, Roles, VerifyKey};
@@ -65,6 +66,8 @@ pub struct Known {
     pub(super) linked_at: Time,
     /// When its link, which is not wanted, may be closed.
     pub(super) close_at: Option<Time>,
+    /// Until when no link with it is taken or dialled.
+    pub(super) banned_until: Option<Time>,
     pub(super) dialling: Dialling,
     pub(super) origin: Arc<Origin>,
 }
@@ -109,7 +112,11 @@ impl Known {
 
     /// When it is to be dialled; never as long as it has a link of its own or nobody knows where it listens.
     pub(super) fn dial_at(&self) -> Option<Time> {
-        self.dialling.next.filter(|_| !self.has_own_link() && !self.addresses.is_empty())
+        let next = self.dialling.next.filter(|_| !self.has_own_link() && !self.addresses.is_empty())?;
+        match self.banned_until {
+            None => Some(next),
+            Some(until) => (until < Verdict::FOREVER).then(|| next.max(until)),
+        }
     }
 }
 

@@ -25,21 +25,22 @@ use crate::rng::Rng;
 use crate::time::{Now, Time};
 use crate::wire::codec::Wire;
 use crate::wire::message::PeerRecord;
-use crate::wire::request::Member;
 
 pub mod detector;
 mod dialling;
 mod identity;
+mod judging;
 mod known;
 mod news;
 mod relaying;
+mod showing;
 mod watching;
 
-use detector::Standing;
 use dialling::BACKOFF_FIRST;
 pub use identity::Identity;
+use judging::Judging;
 pub use known::Known;
-use known::{Dialling, member, send_records};
+use known::{Dialling, send_records};
 use relaying::Relaying;
 use watching::Watching;
 
@@ -72,6 +73,8 @@ pub enum Fact {
     /// It is of this region and out of reach for a while, also over others, and not held for dead; or it
     /// is lost after having been that. It may have held this node for dead, and kept nothing for it.
     Apart(ShortId),
+    /// It is convicted: nothing of it is believed any more, what it said before included.
+    Convicted(ShortId),
 }
 
 #[derive(Debug)]
@@ -95,6 +98,7 @@ pub struct Neighbours {
     rng: Rng,
     watching: Watching,
     relaying: Relaying,
+    judging: Judging,
     is_changed: bool,
 }
 
@@ -107,6 +111,7 @@ impl Neighbours {
             seeds: seeds.map(|address| Seed { address, dialling: dialling() }).collect(),
             watching: Watching::new(&me, seed),
             relaying: Relaying::default(),
+            judging: Judging::default(),
             me,
             known: BTreeMap::new(),
             by_link: BTreeMap::new(),
@@ -155,7 +160,8 @@ impl Neighbours {
     pub fn tables(
         &self,
     ) -> (HashMap<ShortId, Arc<Origin>>, HashMap<ShortId, LinkSlot>, HashMap<LinkSlot, ShortId>) {
-        let origins = self.known.iter().map(|(id, known)| (*id, Arc::clone(&known.origin))).collect();
+        let heard = self.known.iter().filter(|(id, _)| !self.is_convicted(**id));
+        let origins = heard.map(|(id, known)| (*id, Arc::clone(&known.origin))).collect();
         let links = self.linked().map(|(id, link, _)| (id, link)).collect();
         let peers = self.by_link.iter().map(|(link, id)| (*link, *id)).collect();
         (origins, links, peers)
@@ -176,9 +182,13 @@ impl Neighbours {
             version: peer.version,
             is_gone: false,
         };
-        self.learn(now, record, out);
+        self.learn(now, record, true, out);
         if self.known.get(&id).is_none_or(|known| known.node != node) {
             out.push(Output::HangUp { link, reason: "this node does not take up this peer" });
+            return Vec::new();
+        }
+        if !self.may_link(now, id) {
+            out.push(Output::HangUp { link, reason: "this node is banned" });
             return Vec::new();
         }
         // A driver names every link anew and tells of the end of one before the next to the same
@@ -227,6 +237,7 @@ impl Neighbours {
             let records: Vec<PeerRecord> =
                 self.known.values().filter(|known| known.node.short() != id).map(Known::record).collect();
             send_records(&[link], &records, out);
+            self.tell_proofs(link, out);
             if is_watched {
                 self.admit(now, id, incarnation);
                 self.meet(now, link, out);
@@ -331,6 +342,7 @@ impl Neighbours {
         if is_quiet && now.mono < self.prune_due {
             return facts;
         }
+        self.review(now);
         self.dial_due(now, out);
         self.send_news(now, out);
         self.close_unwanted(now, out);
@@ -392,47 +404,14 @@ impl Neighbours {
         let seeds = self.seeds.iter().filter_map(|seed| seed.dialling.next);
         let closing = self.known.values().filter_map(|known| known.close_at).min();
         let closing = closing.filter(|_| self.has_wanted_link());
-        dials.chain(losses).chain(apart).chain(seeds).chain(self.news_due).chain(closing).min()
-    }
-
-    /// This node and its peers for people.
-    pub fn members(&self) -> Vec<Member> {
-        let mine = Known {
-            admission: self.me.admission.clone(),
-            node: self.me.admission.node(),
-            incarnation: self.me.incarnation,
-            addresses: self.me.addresses.clone(),
-            process: self.me.process,
-            version: self.me.version.clone(),
-            link: None,
-            is_lost: false,
-            lost_as: None,
-            met: None,
-            away_since: None,
-            apart_said: Time::ZERO,
-            heard: Time::ZERO,
-            linked_at: Time::ZERO,
-            close_at: None,
-            dialling: Dialling::default(),
-            origin: Arc::new(Origin::new(self.me.short(), self.me.region(), self.me.authority)),
-        };
-        let others = self.known.values().map(|known| {
-            let status = self.status(known);
-            member(known, status)
-        });
-        std::iter::once(member(&mine, "up")).chain(others).collect()
-    }
-
-    /// A peer's state in a word.
-    fn status(&self, known: &Known) -> &'static str {
-        match self.watching.detector.standing(known.node.short()) {
-            Some(Standing::Left) => "left",
-            Some(Standing::Suspect) => "suspect",
-            _ if known.link.is_some_and(LinkSlot::is_relayed) => "relayed",
-            _ if known.link.is_some() => "up",
-            _ if known.is_lost || known.away_since.is_some() => "down",
-            _ => "known",
-        }
+        dials
+            .chain(losses)
+            .chain(apart)
+            .chain(seeds)
+            .chain(self.news_due)
+            .chain(closing)
+            .chain(self.judging.review_due)
+            .min()
     }
 
     /// Asserts that links and peers agree.

@@ -22,11 +22,14 @@ impl Neighbours {
     pub fn hear(&mut self, now: Now, peers: Peers, out: &mut Outbox) {
         self.due = None;
         for record in peers.records.into_iter().take(RECORDS_MAX * 4) {
-            self.learn(now, record, out);
+            self.learn(now, record, false, out);
         }
     }
 
-    pub(super) fn learn(&mut self, now: Now, mut record: PeerRecord, out: &mut Outbox) {
+    /// Takes a record up, which the node itself gives (`is_first_hand`) or another passes on. Of a record
+    /// the admission alone is signed: what others say of a linked peer's incarnation and addresses could be
+    /// made up, and is not needed.
+    pub(super) fn learn(&mut self, now: Now, mut record: PeerRecord, is_first_hand: bool, out: &mut Outbox) {
         bound(&mut record);
         let Ok(admission) = Admission::from_bytes(&record.admission) else { return };
         let node = admission.node();
@@ -35,7 +38,11 @@ impl Neighbours {
             return;
         }
         if let Some(known) = self.known.get_mut(&id) {
-            if known.node == node && record.incarnation > known.incarnation {
+            let is_newer = match is_first_hand {
+                true => record.incarnation != known.incarnation,
+                false => record.incarnation > known.incarnation && known.link.is_none(),
+            };
+            if known.node == node && is_newer {
                 // A node may come back with another admission, such as one that lasts longer.
                 if known.admission != admission && admission.verify(&self.me.authority, now.wall).is_ok() {
                     let moved = known.region() != admission.region_id();
@@ -84,6 +91,7 @@ impl Neighbours {
             heard: now.mono,
             linked_at: Time::ZERO,
             close_at: None,
+            banned_until: self.banned_until(now, id),
             dialling: Dialling { next, ..Dialling::default() },
             origin,
             admission,

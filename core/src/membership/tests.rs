@@ -1,3 +1,5 @@
+mod judging;
+
 use super::dialling::BACKOFF_MAX;
 use super::*;
 use crate::wire::message::Peers;

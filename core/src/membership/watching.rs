@@ -83,7 +83,8 @@ impl Neighbours {
     pub(super) fn is_watched(&self, known: &Known) -> bool {
         let gossips = |roles: Roles| roles.has(Roles::EDGE) || roles.has(Roles::AGGREGATOR);
         let mine = &self.me.admission;
-        gossips(mine.roles) && gossips(known.admission.roles) && mine.region == known.admission.region
+        let is_ours = mine.region == known.admission.region && known.banned_until.is_none();
+        gossips(mine.roles) && gossips(known.admission.roles) && is_ours
     }
 
     /// The detector hears of a peer of this region, or of its new life.
@@ -121,6 +122,7 @@ impl Neighbours {
             ControlBody::Probe(probe) => return Ok(self.on_probe(now, link, &probe, out)),
             ControlBody::Statements(said) => return Ok(self.on_statements(now, link, said, out)),
             ControlBody::Standings(told) => self.on_standings(link, &told, out),
+            ControlBody::Proof(bytes) => return Ok(self.on_proof(now, link, &bytes, out)),
             other => return Err((link, other)),
         }
         Ok(Vec::new())

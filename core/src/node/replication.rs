@@ -19,9 +19,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::conduct::{Offence, Opening, Proof};
 use crate::event::Event;
 use crate::hash::rendezvous;
 use crate::hlc;
+use crate::hot::Report;
 use crate::id::{RegionId, ShortId};
 use crate::identity::{Roles, VerifyKey};
 use crate::machine::{ConnectionSlot, LinkSlot, Outbox, Output};
@@ -253,7 +255,8 @@ impl Replication {
         self.hurry(now);
     }
 
-    /// A bundle came: verified, applied, kept, and passed on where that is this node's part.
+    /// A bundle came: verified, applied, kept, and passed on where that is this node's part. Returns what
+    /// its origin, or who sent it, did wrong.
     pub fn on_bundle(
         &mut self,
         now: Now,
@@ -261,21 +264,21 @@ impl Replication {
         bundle: Box<Bundle>,
         neighbours: &Neighbours,
         out: &mut Outbox,
-    ) {
+    ) -> Option<Report> {
         let origin = bundle.origin;
-        if self.has(&bundle) {
-            return;
+        if self.has(&bundle) || neighbours.is_convicted(origin) {
+            return None;
         }
         if origin == self.me && bundle.incarnation >= neighbours.me().incarnation {
             let reason = "state of this very node that it did not write: its key is in use elsewhere";
             out.event(Event::Refused { peer: origin, reason });
-            return;
+            return None;
         }
-        let Some((key, region)) = self.origin(origin, neighbours) else { return };
+        let (key, region) = self.origin(origin, neighbours)?;
         if !bundle.is_genuine(&key) {
             let peer = neighbours.at(link).map_or(origin, |(peer, _)| peer);
             out.event(Event::Refused { peer, reason: "a state bundle that its origin did not sign" });
-            return;
+            return Some(Report::Offence { from: link, offence: Offence::InvalidSignature });
         }
         let ahead = Duration::from_millis((bundle.clock >> 16).saturating_sub(now.wall.as_millis()));
         if ahead > hlc::AHEAD_MAX {
@@ -283,7 +286,7 @@ impl Replication {
                 peer: origin,
                 reason: "the clock of a state bundle is over 30 s ahead",
             });
-            return;
+            return None;
         }
         let bundle = Arc::new(*bundle);
         match self.apply(now, &bundle) {
@@ -295,7 +298,27 @@ impl Replication {
                 self.hurry(now);
             }
             Ok(false) => {}
-            Err(reason) => out.event(Event::Refused { peer: origin, reason }),
+            Err(reason) => {
+                out.event(Event::Refused { peer: origin, reason });
+                return self.contradiction(&bundle).map(|proof| Report::Contradiction(Box::new(proof)));
+            }
+        }
+        None
+    }
+
+    /// What convicts the origin of a bundle together with one that is kept of it, if anything does.
+    fn contradiction(&self, bundle: &Bundle) -> Option<Proof> {
+        let opened = Opening::of(&bundle.header).ok()?;
+        let kept = self.kept.get(&bundle.origin)?.since(bundle.sequence.saturating_sub(1), Time(u64::MAX));
+        let kept = kept.take_while(|kept| kept.sequence <= bundle.sequence);
+        kept.filter_map(|kept| Proof::of_pair(Opening::of(&kept.header).ok()?, opened.clone())).next()
+    }
+
+    /// Nothing is believed of a node that was convicted: what it wrote is gone at every honest node alike.
+    pub fn forget(&mut self, now: Now, origin: ShortId) {
+        self.kept.remove(&origin);
+        if self.replica.remove(origin) {
+            self.hurry(now);
         }
     }
 

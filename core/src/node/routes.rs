@@ -299,6 +299,8 @@ impl Routes {
             self.last.links = Arc::new(links);
             self.last.peers = Arc::new(peers);
             self.last.relays = neighbours.relays();
+            self.last.gates = Arc::new(neighbours.gates(now));
+            self.last.banned = Arc::new(neighbours.banned());
             self.touch(now);
             self.due = Some(now.mono);
         }

@@ -56,7 +56,7 @@ pub struct Control {
     #[prost(
         oneof = "ControlBody",
         tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24,
-                25"
+                25, 26"
     )]
     pub body: Option<ControlBody>,
 }
@@ -139,6 +139,9 @@ pub enum ControlBody {
     /// A message on its way over other nodes.
     #[prost(message, tag = "25")]
     Relayed(Relayed),
+    /// A node contradicted itself under its own signature (encoding of `conduct::Proof`).
+    #[prost(bytes = "bytes", tag = "26")]
+    Proof(Bytes),
 }
 
 /// Nodes known to the sender.

@@ -391,7 +391,7 @@ pub struct Member {
     /// Address it listens on.
     #[prost(string, tag = "5")]
     pub address: String,
-    /// `up`, `down` or `known` (never linked).
+    /// `up`, `suspect`, `down`, `left`, `banned` or `known` (never linked).
     #[prost(string, tag = "6")]
     pub status: String,
     /// Process id on its machine.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::{Bytes, BytesMut};
 use starling_core::hot::own::Publication;
-use starling_core::hot::{Outlet, Pressure};
+use starling_core::hot::{Outlet, Pressure, Report};
 use starling_core::machine::{ConnectionSlot, LinkSlot};
 use starling_core::wire::bundle::Bundle;
 use starling_core::wire::frame::Parcel;
@@ -28,6 +28,7 @@ pub struct Effects {
     pub pressures: BTreeMap<ConnectionSlot, Pressure>,
     pub unresolved: Vec<Publication>,
     pub state: Vec<(LinkSlot, Box<Bundle>)>,
+    pub reports: Vec<Report>,
     pub bundle_bytes: BTreeMap<LinkSlot, usize>,
     pub dead: BTreeSet<LinkSlot>,
 }
@@ -94,6 +95,11 @@ impl Outlet for Recorder {
 
     fn unresolved(&self, publications: Vec<Publication>) {
         self.with(|effects| effects.unresolved.extend(publications));
+    }
+
+    fn report(&self, report: Report) -> bool {
+        self.with(|effects| effects.reports.push(report));
+        true
     }
 
     fn stopwatch(&self) -> u64 {

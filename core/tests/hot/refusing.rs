@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use starling_core::conduct::Offence;
+use starling_core::hot::Report;
 use starling_core::hot::own::Publication;
 use starling_core::id::{MeshId, RegionId};
 use starling_core::limits::{HOPS_MAX, PAYLOAD_BYTES_MAX, WINDOW_BUNDLES};
@@ -49,6 +51,10 @@ impl Scene {
         self.network.got(self.right, 2).into_iter().map(|got| got.payload).collect()
     }
 
+    fn reports(&self) -> Vec<Report> {
+        self.network.reports(self.right)
+    }
+
     fn count(&self, counter: &str) -> u64 {
         self.network.counter(self.right, counter)
     }
@@ -88,6 +94,7 @@ fn a_duplicate_is_dropped_and_acknowledged_again() {
         assert_eq!(scene.count("duplicate_bundles"), round);
     }
     assert_eq!(scene.count("received_bundles"), 1);
+    assert_eq!(scene.reports(), [], "honest nodes send again too");
 }
 
 #[test]
@@ -113,6 +120,8 @@ fn a_forgery_that_comes_first_does_not_displace_the_truth() {
     assert_eq!(scene.acknowledgements(), 1);
     scene.hand(&forgeries[2]);
     assert_eq!((scene.count("invalid_bundles"), scene.count("equivocations")), (4, 0));
+    let fault = Report::Offence { from: scene.at, offence: Offence::InvalidSignature };
+    assert_eq!(scene.reports(), vec![fault; 4], "each is the fault of who sent it, and nobody else's");
 }
 
 #[test]
@@ -163,6 +172,7 @@ fn an_earlier_life_is_refused_and_a_later_one_starts_over() {
     assert_eq!((scene.count("received_bundles"), scene.count("duplicate_entries")), (2, 1));
     scene.hand(&first);
     assert_eq!(scene.count("stale_bundles"), 1);
+    assert_eq!(scene.reports(), [], "who restarts does no wrong, nor does what was still on its way");
     later.network.publish(later.left, vec![publication(1, 2, "a", b"more")]);
     scene.hand(&later.network.take(later.left, later.near, Lane::Bulk).unwrap());
     assert_eq!(scene.payloads().len(), 2);

@@ -2,11 +2,12 @@ use std::collections::VecDeque;
 
 use super::sealing::{Place, seal};
 use super::*;
+use crate::conduct::proof::Violation;
 use crate::hot::view::Me;
 use crate::id::MeshId;
 use crate::identity::{Admission, SecretKey, Signature};
 use crate::machine::Peer;
-use crate::membership::Identity;
+use crate::membership::{Fact, Identity};
 use crate::state::crdt::Register;
 use crate::state::keyspace::{Change, NO_HASH};
 use crate::wire::request::{Empty, RefusedCode};
@@ -33,7 +34,7 @@ fn admission(seed: u8) -> Admission {
 
 fn me_of(seed: u8, incarnation: u64) -> Me {
     let admission = admission(seed);
-    Me { mesh: MeshId(0), id: admission.node().short(), region: admission.region_id(), incarnation }
+    Me { mesh: admission.mesh, id: admission.node().short(), region: admission.region_id(), incarnation }
 }
 
 /// An edge's replica with the links that its test made.
@@ -158,6 +159,30 @@ fn only_what_its_origin_signed_is_applied() {
     assert_eq!(bench.replication.read("a"), Some(Value::Max(7)), "the forged copies did not displace it");
     let own = bundle(1, 1, NO_HASH, "a", Value::Max(9));
     assert_eq!(refusals(&bench.receive(1, &own)).len(), 1, "this very incarnation wrote no such thing");
+}
+
+#[test]
+fn two_stories_convict_and_what_was_told_before_is_forgotten() {
+    let first = bundle(2, 1, NO_HASH, "a", Value::Max(7));
+    let lies = [bundle(2, 1, NO_HASH, "a", Value::Max(8)), bundle(2, 2, [9; 32], "a", Value::Max(9))];
+    for (lie, violation) in lies.iter().zip([Violation::Equivocation, Violation::Fork]) {
+        let mut bench = Bench::new(1);
+        bench.link(1, 2);
+        bench.receive(1, &first);
+        let (now, link) = (bench.now, LinkSlot(1));
+        let report =
+            bench.replication.on_bundle(now, link, Box::new(lie.clone()), &bench.neighbours, &mut bench.out);
+        let Some(Report::Contradiction(proof)) = report else { panic!("nothing was proven: {report:?}") };
+        let known = VerifyKey::new(&key(2).public()).expect("a good key");
+        assert_eq!(proof.verify(&known, me_of(2, 5).mesh).map(|culprit| culprit.violation()), Ok(violation));
+        let facts = bench.neighbours.on_report(now, Report::Contradiction(proof), &mut bench.out);
+        let culprit = me_of(2, 5).id;
+        assert!(facts.contains(&Fact::Convicted(culprit)));
+        bench.replication.forget(now, culprit);
+        assert_eq!(bench.replication.read("a"), None);
+        bench.receive(1, &first);
+        assert_eq!(bench.replication.read("a"), None, "it is not believed again, whoever brings it");
+    }
 }
 
 #[test]

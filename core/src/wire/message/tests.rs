@@ -113,6 +113,7 @@ fn goldens() -> Vec<(ControlBody, &'static str)> {
             ControlBody::Relayed(Relayed { session: 1, number: 2, code: text("c"), message: text("m") }),
             "0d0000002000ca010a080110021a016322016d",
         ),
+        (ControlBody::Proof(text("p")), "040000002000d2010170"),
     ]
 }
 

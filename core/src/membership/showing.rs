@@ -1,0 +1,57 @@
+//! A node's peers for people.
+
+use std::sync::Arc;
+
+use super::Neighbours;
+use super::detector::Standing;
+use super::known::{Dialling, Known, member};
+use crate::hot::view::Origin;
+use crate::machine::LinkSlot;
+use crate::time::Time;
+use crate::wire::request::Member;
+
+impl Neighbours {
+    /// This node and its peers for people.
+    pub fn members(&self) -> Vec<Member> {
+        let mine = Known {
+            admission: self.me.admission.clone(),
+            node: self.me.admission.node(),
+            incarnation: self.me.incarnation,
+            addresses: self.me.addresses.clone(),
+            process: self.me.process,
+            version: self.me.version.clone(),
+            link: None,
+            is_lost: false,
+            lost_as: None,
+            met: None,
+            away_since: None,
+            apart_said: Time::ZERO,
+            heard: Time::ZERO,
+            linked_at: Time::ZERO,
+            close_at: None,
+            banned_until: None,
+            dialling: Dialling::default(),
+            origin: Arc::new(Origin::new(self.me.short(), self.me.region(), self.me.authority)),
+        };
+        let others = self.known.values().map(|known| {
+            let status = self.status(known);
+            member(known, status)
+        });
+        std::iter::once(member(&mine, "up")).chain(others).collect()
+    }
+
+    /// A peer's state in a word.
+    fn status(&self, known: &Known) -> &'static str {
+        if known.banned_until.is_some() {
+            return "banned";
+        }
+        match self.watching.detector.standing(known.node.short()) {
+            Some(Standing::Left) => "left",
+            Some(Standing::Suspect) => "suspect",
+            _ if known.link.is_some_and(LinkSlot::is_relayed) => "relayed",
+            _ if known.link.is_some() => "up",
+            _ if known.is_lost || known.away_since.is_some() => "down",
+            _ => "known",
+        }
+    }
+}
