@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde::Serialize;
-use starling_sim::{Matrix, Report, Scenario, Settings};
+use starling_sim::{Attack, Matrix, Report, Scenario, Settings};
 
 use crate::args::SimArgs;
 use crate::exit::{ExitCode, Failure};
@@ -80,11 +80,22 @@ fn settings(args: &SimArgs, seed: u64) -> Result<Settings, Failure> {
     settings.time = args.time.unwrap_or(settings.time);
     settings.wire |= args.wire;
     settings.ed25519 |= args.ed25519;
+    if let Some(name) = &args.attack {
+        settings.set_attack(attack(name)?, args.attackers as usize);
+    }
     if let Some(path) = &args.rtt {
         settings.matrix = Matrix::parse(&read(path)?)
             .map_err(|error| Failure::new(ExitCode::Configuration, format!("{}: {error}", path.display())))?;
     }
     Ok(settings)
+}
+
+fn attack(name: &str) -> Result<Attack, Failure> {
+    Attack::named(name).ok_or_else(|| {
+        let names: Vec<&str> = Attack::all().iter().map(|(name, _)| *name).collect();
+        let help = format!("attacks: {}", names.join(", "));
+        Failure::new(ExitCode::Usage, format!("`{name}` is no attack")).with_help(&help)
+    })
 }
 
 fn scenario(name: &str) -> Result<Scenario, Failure> {
@@ -129,6 +140,8 @@ fn replay(args: &SimArgs, seed: u64) -> String {
     add("time", args.time.map(crate::duration::show_duration));
     add("rtt", args.rtt.as_ref().map(|path| path.display().to_string()));
     add("scenario", args.scenario.clone());
+    add("attack", args.attack.clone());
+    add("attackers", args.attack.as_ref().map(|_| args.attackers.to_string()));
     if args.wire {
         line += " --wire";
     }
@@ -143,6 +156,7 @@ fn replay(args: &SimArgs, seed: u64) -> String {
 struct List {
     schema: &'static str,
     scenarios: Vec<Named>,
+    attacks: Vec<Named>,
     invariants: Vec<Named>,
 }
 
@@ -158,6 +172,7 @@ impl List {
         List {
             schema: "starling.sim-list/1",
             scenarios: Scenario::all().iter().map(named).collect(),
+            attacks: Attack::all().iter().map(named).collect(),
             invariants: starling_sim::INVARIANTS.iter().map(named).collect(),
         }
     }
@@ -167,7 +182,10 @@ impl Render for List {
     fn table(&self) -> String {
         let lines =
             |of: &[Named]| of.iter().map(|n| format!("  {:12} {}\n", n.name, n.about)).collect::<String>();
-        format!("scenarios:\n{}invariants:\n{}", lines(&self.scenarios), lines(&self.invariants))
+        {
+            let (attacks, invariants) = (lines(&self.attacks), lines(&self.invariants));
+            format!("scenarios:\n{}attacks:\n{attacks}invariants:\n{invariants}", lines(&self.scenarios))
+        }
     }
 }
 
@@ -232,7 +250,9 @@ impl Render for Shown<'_> {
             ),
             ("detection", shares(report.detection_ms)),
             ("false deaths", report.false_deaths.to_string()),
+            ("delivery", shares(report.delivery_ms)),
             ("re-homed", shares(report.rehomed_ms)),
+            ("banned", format!("{} guilty, {} innocent", report.banned.guilty, report.banned.innocent)),
             ("traffic", format!("{:.0} bytes a node and second", report.bytes_per_node_per_second)),
         ];
         for invariant in &report.invariants {

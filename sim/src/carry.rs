@@ -103,7 +103,7 @@ impl World {
         None
     }
 
-    fn send_control(&mut self, links: &[LinkSlot], body: ControlBody) {
+    pub(crate) fn send_control(&mut self, links: &[LinkSlot], body: ControlBody) {
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.clear();
         body.encode(&mut scratch);
@@ -128,7 +128,7 @@ impl World {
         self.send(link, Sent { lane: Lane::Control, frame: Frame::Probe(body), bytes, content });
     }
 
-    fn send_frame(&mut self, link: LinkSlot, lane: Lane, parcel: Parcel) {
+    pub(crate) fn send_frame(&mut self, link: LinkSlot, lane: Lane, parcel: Parcel) {
         let whole = flat(parcel);
         let (content, bytes) = (hash_id(&whole), whole.len() - FRAME_HEADER_BYTES);
         let mut decoder = FrameDecoder::new();
@@ -147,12 +147,13 @@ impl World {
         self.send(link, Sent { lane, frame, bytes, content });
     }
 
-    fn send(&mut self, link: LinkSlot, sent: Sent) {
+    pub(crate) fn send(&mut self, link: LinkSlot, mut sent: Sent) {
         let (id, side) = end_of(link);
         let Some((from, _)) = self.pairs.get(&id).filter(|pair| pair.is_up[side]).map(|pair| pair.ends[side])
         else {
             return;
         };
+        self.twist(from, &mut sent);
         match &sent.frame {
             Frame::Probe(_)
             | Frame::Control(
@@ -187,6 +188,7 @@ impl World {
         if let Frame::Bundle(body) = &sent.frame {
             pair.unread[1 - side] = pair.unread[1 - side].saturating_sub(body.len());
         }
+        self.remember(at, &sent);
         self.trace.note(self.now, at, Mark::Came, sent.content ^ u64::from(link.0) << 32);
         let now = self.now_at(at);
         let Some(plane) = self.nodes[at].plane.clone() else { return };

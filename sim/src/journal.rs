@@ -84,6 +84,8 @@ pub(crate) struct Journal {
     /// Broken promises with the client and the agent, bounded.
     pub breaches: Vec<(Breach, usize, u64)>,
     pub delivered: u64,
+    /// How long each of them took from its publisher's connection to its subscriber's.
+    pub delays: Vec<Duration>,
     pub gaps: u64,
     /// Copies of earlier connections that a client drops.
     pub dropped: u64,
@@ -192,6 +194,8 @@ impl Journal {
             return;
         }
         self.delivered += 1;
+        let published = self.publishers[agent as usize].times.get(sequence as usize - 1);
+        self.delays.extend(published.map(|at| now.since(*at)));
         let missing = owed.last.max(owed.floor).saturating_add(1)..sequence;
         if is_held && missing.clone().any(|sequence| self.is_owed(agent, sequence, &subscriber)) {
             self.holes.push(Hole { client, agent, first: missing.start, seen: now });

@@ -32,6 +32,10 @@ pub struct Report {
     pub false_deaths: u64,
     /// From the loss of an edge until its agents were served by another.
     pub rehomed_ms: Shares,
+    /// From an entry's publication until a subscriber had it.
+    pub delivery_ms: Shares,
+    /// Nodes that were banned.
+    pub banned: Banned,
     /// Faults that began or ended.
     pub faults: u64,
     /// What agents published.
@@ -100,6 +104,17 @@ impl Shares {
     }
 }
 
+/// Who was banned by honest nodes, and how soon.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Banned {
+    /// Hostile nodes that an honest one banned.
+    pub guilty: usize,
+    /// Honest nodes that an honest one banned.
+    pub innocent: usize,
+    /// From a hostile node's first act until an honest node banned it; of a hundred, the ninety-ninth.
+    pub p99_ms: f64,
+}
+
 /// Entries of agents.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Events {
@@ -142,6 +157,8 @@ impl Report {
             crashes: 0,
             false_deaths: 0,
             rehomed_ms: Shares::default(),
+            delivery_ms: Shares::default(),
+            banned: Banned::default(),
             faults: 0,
             events: Events::default(),
             bytes_per_node_per_second: 0.0,

@@ -9,9 +9,10 @@ use starling_core::rng::Rng;
 use starling_core::time::Time;
 use starling_core::wire::request::{Ask, KeyChange, SetKey};
 
-use crate::check::{Check, Counted, Delivered, Detected, Replicated, Scene};
+use crate::check::{Behaved, Check, Counted, Delivered, Detected, Replicated, Scene};
 use crate::clients::Clients;
 use crate::faults::{self, Fault};
+use crate::hostile::{Attack, STRIKES};
 use crate::journal::Journal;
 use crate::node::{Plan, Signatures};
 use crate::queue::Queue;
@@ -42,6 +43,7 @@ enum Action {
     Write,
     Second,
     Fault(Fault),
+    Strike(usize),
 }
 
 /// A run in progress.
@@ -57,6 +59,7 @@ struct Run {
     counted: Counted,
     detected: Detected,
     replicated: Replicated,
+    behaved: Behaved,
     edges: Vec<usize>,
     /// Until when work is done.
     work_until: Time,
@@ -84,6 +87,7 @@ impl Run {
         let journal = Journal::new(clients.all.len(), subjects);
         let keys = (0..KEYS).map(|number| format!("key-{number}")).collect();
         Run {
+            behaved: Behaved::new(settings.attack, &world),
             world,
             clients,
             journal,
@@ -105,6 +109,9 @@ impl Run {
         self.faults = faults::draw(&self.settings, &self.world, faults_at, &mut self.rng);
         for (at, fault) in self.faults.clone() {
             self.actions.push(at, Action::Fault(fault));
+        }
+        for (at, node) in (1..).zip(self.world.hostile.keys().copied()) {
+            self.actions.push(faults_at + Duration::from_millis(at), Action::Strike(node));
         }
         for client in 0..self.clients.all.len() {
             let at = Time::ZERO + START + Duration::from_nanos(self.rng.below(LOOK.as_nanos() as u64));
@@ -158,6 +165,11 @@ impl Run {
                 self.each_check(|check, now, scene| check.each_second(now, scene));
                 self.actions.push(now + Duration::from_secs(1), Action::Second);
             }
+            Action::Strike(_) if now >= self.work_until => {}
+            Action::Strike(node) => {
+                self.world.strike(node);
+                self.actions.push(now + STRIKES, Action::Strike(node));
+            }
             Action::Fault(fault) => {
                 self.each_check(|check, now, scene| check.on_fault(now, &fault, scene));
                 self.world.tell(|_| format!("{fault:?}"));
@@ -199,13 +211,19 @@ impl Run {
     fn each_check(&mut self, mut with: impl FnMut(&mut dyn Check, Time, &mut Scene<'_>)) {
         let now = self.world.now;
         let mut scene = Scene { world: &mut self.world, clients: &self.clients, journal: &mut self.journal };
-        let checks: [&mut dyn Check; 4] =
-            [&mut self.delivered, &mut self.counted, &mut self.detected, &mut self.replicated];
+        let checks: [&mut dyn Check; 5] = [
+            &mut self.delivered,
+            &mut self.counted,
+            &mut self.detected,
+            &mut self.replicated,
+            &mut self.behaved,
+        ];
         checks.into_iter().for_each(|check| with(check, now, &mut scene));
     }
 
     fn report(mut self, wall: Duration) -> Report {
-        let checks: [&dyn Check; 4] = [&self.delivered, &self.counted, &self.detected, &self.replicated];
+        let checks: [&dyn Check; 5] =
+            [&self.delivered, &self.counted, &self.detected, &self.replicated, &self.behaved];
         let mut report = Report::new(&self.settings, &checks);
         report.trace_hash = starling_core::id::hex(&self.world.trace_hash());
         report.steps = self.world.steps();
@@ -216,6 +234,8 @@ impl Run {
         report.false_deaths = self.detected.false_deaths;
         report.rehomed_ms = Shares::of(&self.clients.away);
         report.faults = self.faults.len() as u64;
+        report.banned = self.behaved.banned();
+        report.delivery_ms = Shares::of(&self.journal.delays);
         report.events.published = self.journal.entries();
         report.events.delivered = self.journal.delivered;
         report.events.gaps = self.journal.gaps;
@@ -255,7 +275,25 @@ fn build(world: &mut World, settings: &Settings) -> Vec<usize> {
             edges.push(add(world, Roles::EDGE, format!("edge-{number}"), number));
         }
     }
+    if let Some(attack) = settings.attack {
+        corrupt(world, attack, settings);
+        edges.retain(|edge| !world.is_hostile(*edge));
+    }
     edges
+}
+
+/// Makes nodes of the attack's role hostile, evenly over the regions, the last of each first.
+fn corrupt(world: &mut World, attack: Attack, settings: &Settings) {
+    for number in 0..settings.attackers {
+        let region = format!("r{}", number % settings.regions);
+        let fits = |at: &usize| {
+            let plan = &world.nodes[*at].plan;
+            plan.roles == attack.role() && plan.region == region && !world.is_hostile(*at)
+        };
+        if let Some(node) = (0..world.nodes.len()).rev().find(fits) {
+            world.make_hostile(node, attack);
+        }
+    }
 }
 
 /// Makes the clients, spread over the edges; returns each agent's subject too.

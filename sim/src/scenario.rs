@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
+use crate::hostile::Attack;
 use crate::link::Conditions;
 use crate::settings::{FaultRates, Settings};
 
@@ -29,6 +31,25 @@ pub struct Scenario {
     pub network: Network,
     /// Mean seconds between two faults of a kind, over the whole mesh.
     pub faults: Faults,
+    /// Nodes that lie.
+    pub attackers: Attackers,
+}
+
+/// Nodes that lie.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Attackers {
+    /// What they do: a name of `starling sim --list`; others are refused.
+    #[serde(deserialize_with = "attack")]
+    pub attack: Option<Attack>,
+    /// How many; held to under a third of each region's nodes, at least one.
+    pub count: usize,
+}
+
+fn attack<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Attack>, D::Error> {
+    let name = String::deserialize(from)?;
+    let unknown = || D::Error::custom(format!("`{name}` is no attack; see starling sim --list"));
+    Attack::named(&name).map(Some).ok_or_else(unknown)
 }
 
 /// What ways within a region are like.
@@ -127,6 +148,9 @@ impl Scenario {
             close: Duration::from_secs(faults.close_s),
             partition: Duration::from_secs(faults.partition_s),
         };
+        if let Some(attack) = self.attackers.attack {
+            settings.set_attack(attack, self.attackers.count);
+        }
         settings
     }
 }

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use starling_core::identity::Roles;
 use starling_core::rng::Rng;
 
+use crate::hostile::Attack;
 use crate::link::Conditions;
 use crate::matrix::Matrix;
 
@@ -36,6 +38,10 @@ pub struct Settings {
     pub matrix: Matrix,
     /// Which faults happen.
     pub faults: FaultRates,
+    /// What hostile nodes do.
+    pub attack: Option<Attack>,
+    /// How many there are; under a third of the nodes of each region.
+    pub attackers: usize,
     /// Whether control messages are read from their encoding again.
     pub wire: bool,
     /// Whether nodes sign with ed25519.
@@ -77,6 +83,8 @@ impl Default for Settings {
             near: Conditions::perfect(Duration::from_micros(500)),
             matrix: Matrix::default(),
             faults: FaultRates::default(),
+            attack: None,
+            attackers: 0,
             wire: false,
             ed25519: false,
             story: false,
@@ -88,6 +96,19 @@ impl Settings {
     /// A mesh to which nothing happens.
     pub fn quiet() -> Settings {
         Settings::default()
+    }
+
+    /// Lets `attackers` nodes, or as many as may be, do this; signatures are real then.
+    pub fn set_attack(&mut self, attack: Attack, attackers: usize) {
+        self.attack = Some(attack);
+        self.ed25519 = true;
+        if attack.role() == Roles::AGGREGATOR {
+            self.set_regions(self.regions.max(2));
+        }
+        self.edges = self.edges.max(4 * self.regions);
+        let nodes = (self.edges / self.regions + self.aggregators).saturating_sub(1);
+        let of_role = if attack.role() == Roles::AGGREGATOR { 1 } else { nodes / 3 };
+        self.attackers = attackers.clamp(1, of_role.max(1) * self.regions);
     }
 
     /// So many regions: one alone has neither aggregators nor a coordinator.

@@ -15,6 +15,7 @@ use starling_core::rng::Rng;
 use starling_core::time::{Now, Time};
 use starling_core::wire::request::Say;
 
+use crate::hostile::Hostile;
 use crate::link::{Conditions, Pair, Sent};
 use crate::matrix::Matrix;
 use crate::network::{DIAL_AGAIN, DIAL_TIMEOUT};
@@ -104,6 +105,7 @@ pub struct World {
     committed: u64,
     pub(crate) next_pair: u64,
     pub(crate) links_made: BTreeMap<(usize, usize), u64>,
+    pub(crate) hostile: BTreeMap<usize, Hostile>,
 }
 
 impl World {
@@ -146,6 +148,7 @@ impl World {
             committed: 0,
             next_pair: 0,
             links_made: BTreeMap::new(),
+            hostile: BTreeMap::new(),
         }
     }
 

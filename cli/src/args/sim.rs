@@ -48,6 +48,12 @@ pub struct SimArgs {
     /// What goes wrong: a name from --list, or a file.
     #[arg(long, value_name = "NAME|FILE")]
     pub scenario: Option<String>,
+    /// What a hostile node does, with real signatures: a name from --list.
+    #[arg(long, value_name = "NAME")]
+    pub attack: Option<String>,
+    /// How many nodes do it; held to under a third of each region.
+    #[arg(long, value_name = "N", requires = "attack", default_value_t = 1)]
+    pub attackers: u32,
     /// Read every control message from its encoding again.
     #[arg(long)]
     pub wire: bool,
@@ -60,7 +66,7 @@ pub struct SimArgs {
     /// Write the report to this file as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// List scenarios and invariants.
+    /// List scenarios, attacks and invariants.
     #[arg(long, exclusive = true)]
     pub list: bool,
 }

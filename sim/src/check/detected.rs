@@ -83,6 +83,10 @@ impl Check for Detected {
     fn on_event(&mut self, now: Time, node: usize, event: &Event, scene: &mut Scene<'_>) {
         let Event::PeerLost { name } = event else { return };
         let Some(lost) = scene.world.index_of(name) else { return };
+        // Who lies is not asked, and whoever is banned is to be lost.
+        if scene.world.is_hostile(node) || scene.world.is_hostile(lost) {
+            return;
+        }
         if let Some((since, who)) = self.dead.get_mut(&lost) {
             if let Some(at) = who.iter().position(|watcher| *watcher == node) {
                 who.swap_remove(at);

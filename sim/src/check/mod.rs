@@ -4,6 +4,7 @@
 //! and at the end, when faults have ended and the mesh had time to heal. It counts how often it
 //! looked, so that a check that never ran is not taken for one that held.
 
+mod behaved;
 mod counted;
 mod delivered;
 mod detected;
@@ -17,17 +18,19 @@ use crate::faults::Fault;
 use crate::journal::Journal;
 use crate::world::World;
 
+pub(crate) use behaved::Behaved;
 pub(crate) use counted::Counted;
 pub(crate) use delivered::Delivered;
 pub(crate) use detected::Detected;
 pub(crate) use replicated::Replicated;
 
 /// Every property with what it says; docs/simulation.md has more.
-pub const INVARIANTS: [(&str, &str); 4] = [
+pub const INVARIANTS: [(&str, &str); 5] = [
     ("delivered", "what is published comes once, in order, unchanged, or a gap is told"),
     ("counted", "at rest every agent is counted once"),
     ("detected", "no live and reachable node is declared dead, and a dead one is"),
     ("replicated", "when faults have ended, all agree about every key"),
+    ("behaved", "who provably lies is banned by all honest nodes, and no honest node ever is"),
 ];
 
 /// What checkers look at.

@@ -37,7 +37,7 @@ impl Check for Replicated {
             let mut values: BTreeMap<Bytes, Vec<String>> = BTreeMap::new();
             for at in 0..scene.world.nodes.len() {
                 let node = &scene.world.nodes[at];
-                if !has_replica(node.plan.roles) || !node.is_active() {
+                if !has_replica(node.plan.roles) || !node.is_active() || scene.world.is_hostile(at) {
                     continue;
                 }
                 scene.world.ask(at, CONNECTION, 1, Ask::GetKey(key.clone()));
