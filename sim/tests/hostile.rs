@@ -45,8 +45,15 @@ fn who_sends_forgeries_is_banned_by_whom_it_sends_them_to() {
 }
 
 #[test]
-fn an_aggregator_that_changes_what_it_passes_on_is_banned_and_gone_round() {
-    assert_eq!(held(Attack::Tampering, 15).banned.guilty, 1);
+fn an_aggregator_that_changes_what_it_passes_on_is_banned_and_nobody_believes_it() {
+    // Whether all of what it spoiled comes in the end is not promised yet: docs/simulation.md.
+    let report = run(&settings(Attack::Tampering, 15));
+    assert_eq!((report.banned.guilty, report.banned.innocent), (1, 0));
+    for invariant in report.invariants {
+        let spoiled = invariant.examples.iter().any(|example| example.contains("Changed"));
+        assert!(!spoiled, "{:?}", invariant.examples);
+        assert!(invariant.violations == 0 || invariant.name == "delivered", "{invariant:?}");
+    }
 }
 
 #[test]

@@ -131,7 +131,8 @@ impl Offence {
 pub enum Verdict {
     /// It is heard.
     Fine,
-    /// Nothing it says is taken up; its link stays.
+    /// Nothing it says is taken up. A node closes the link of such a peer and takes none until its
+    /// reputation is back.
     Ignore,
     /// Its link is closed and none is taken or dialled.
     Ban {
