@@ -37,7 +37,7 @@ use starling_core::node::updates::Updates;
 use starling_core::summary::{Figure, Fold, Global, SummaryUpdate};
 use starling_core::time::{Now, Time};
 use starling_core::wire::codec::Wire;
-use starling_core::wire::message::{self, ControlBody, Leaving, Reroute, Superseded, UpdateApplied};
+use starling_core::wire::message::{self, ControlBody, Leaving, Superseded, UpdateApplied};
 use starling_core::wire::request::{Ask, Home, RefusedCode, Say};
 
 /// How long an aggregator listens at least for who is in its region, before it tells other regions
@@ -168,15 +168,6 @@ impl Aggregator {
         }
         if roles.has(Roles::AGGREGATOR) {
             self.global.remove_aggregator(region, id);
-        }
-    }
-
-    /// Edges send again what is unacknowledged in a region: bundles on the way may be lost.
-    fn reroute(&self, region: RegionId, out: &mut Outbox) {
-        for (_, link, known) in self.neighbours.linked() {
-            if known.region() == self.region() && known.roles().has(Roles::EDGE) {
-                out.send(link, ControlBody::Reroute(Reroute { region: region.0 }));
-            }
         }
     }
 

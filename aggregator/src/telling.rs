@@ -1,11 +1,11 @@
-//! Telling of events that were not kept: to edges that this aggregator had taken for lost, and on
-//! behalf of edges to other regions.
+//! Telling of events that were not kept, or may be lost on the way: to edges that this aggregator had
+//! taken for lost, and on behalf of edges to other regions.
 
 use starling_core::id::{RegionId, ShortId};
 use starling_core::identity::Roles;
 use starling_core::machine::{LinkSlot, Outbox};
 use starling_core::time::{Now, Time};
-use starling_core::wire::message::{ControlBody, Missed};
+use starling_core::wire::message::{ControlBody, Missed, Reroute};
 
 use super::Aggregator;
 
@@ -29,6 +29,15 @@ impl Aggregator {
         let region = self.region();
         if self.neighbours.get(id).is_some_and(|known| known.region() == region) {
             self.missed.extend(now, self.carrying.confirmed_since(since).collect::<Vec<_>>());
+        }
+    }
+
+    /// Edges send again what is unacknowledged in a region: bundles on the way may be lost.
+    pub(super) fn reroute(&self, region: RegionId, out: &mut Outbox) {
+        for (_, link, known) in self.neighbours.linked() {
+            if known.region() == self.region() && known.roles().has(Roles::EDGE) {
+                out.send(link, ControlBody::Reroute(Reroute { region: region.0 }));
+            }
         }
     }
 

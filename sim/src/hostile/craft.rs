@@ -15,7 +15,9 @@ use starling_core::wire::entry::{Extras, put_entry};
 use starling_core::wire::message::{ControlBody, Interest, PeerRecord, Peers, Statements};
 
 use super::Attack;
-use crate::link::{Frame, Lane, Sent};
+use starling_core::hot::Lane;
+
+use crate::link::{Frame, Sent};
 use crate::world::{World, end_of};
 
 /// How often an attacker strikes.

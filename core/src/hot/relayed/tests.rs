@@ -1,5 +1,5 @@
 use super::*;
-use crate::hot::{Outlet, Pressure, own};
+use crate::hot::{Outlet, Pressure, Report, own};
 use crate::id::{MeshId, RegionId, ShortId};
 use crate::identity::Signer;
 use crate::machine::ConnectionSlot;
@@ -53,6 +53,10 @@ impl Outlet for Lanes {
 
     fn stopwatch(&self) -> u64 {
         0
+    }
+
+    fn report(&self, _: Report) -> bool {
+        true
     }
 }
 
