@@ -217,7 +217,7 @@ impl Drawing<'_> {
     }
 
     fn cut(&mut self, when: (Duration, Duration), one: String, other: String) {
-        let links = between(&[one.clone()], &[other.clone()]);
+        let links = between(std::slice::from_ref(&one), std::slice::from_ref(&other));
         self.bad(when, FaultKind::Cut, format!("{one} | {other}"), links);
     }
 
