@@ -26,8 +26,10 @@ use crate::world::{CLIENTS, Mail, World};
 
 /// How long a client waits before it asks again after it was refused, or found nobody.
 const AGAIN: Duration = Duration::from_millis(250);
-/// How long a client waits for an answer before it tries another edge.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a client waits to be served before it tries another edge.
+const PATIENCE: Duration = Duration::from_secs(12);
+/// The id of a client's one request besides attaching.
+const SUBSCRIBE_REQUEST: u64 = 1000;
 /// Entries that a client has unacknowledged before it publishes no more.
 const UNACKNOWLEDGED_MAX: usize = 4096;
 
@@ -61,8 +63,9 @@ pub(crate) struct Client {
     unacknowledged: BTreeMap<u64, Publication>,
     /// The last number that its edge has; a paused edge takes nothing.
     sent: u64,
-    /// Why its connection ended: the incarnation of its edge when it began.
+    /// The incarnation of its edge when its connection began; with another one the connection is gone.
     incarnation: u64,
+    /// Since when it has not been served, although it had been before.
     away_since: Option<Time>,
 }
 
@@ -90,7 +93,7 @@ pub(crate) struct Clients {
     by_slot: HashMap<ConnectionSlot, usize>,
     next_slot: u32,
     numbers: HashMap<AgentId, u64>,
-    /// How long clients were without an edge.
+    /// How long clients that had been served were not.
     pub away: Vec<Duration>,
 }
 
@@ -147,7 +150,7 @@ impl Clients {
             Phase::Away => {}
             Phase::Attaching(_) | Phase::Subscribing | Phase::Ready => {
                 let is_gone = !node.is_active() || node.incarnation != client.incarnation;
-                let is_stuck = client.phase != Phase::Ready && waited >= PATIENCE * 4;
+                let is_stuck = client.phase != Phase::Ready && waited >= PATIENCE;
                 if !is_gone && client.phase == Phase::Ready {
                     client.since = world.now;
                 }
@@ -157,21 +160,23 @@ impl Clients {
                 // Silence is noticed as over QUIC.
                 if is_gone && waited >= limits::LINK_TIMEOUT || is_stuck {
                     self.lose(at, world, journal);
+                    self.all[at].turn += 1;
                 }
             }
         }
     }
 
-    /// The client's connection ended: it looks for another edge.
+    /// The client's connection ended: it looks for an edge, at first for the one whose turn it is.
     fn lose(&mut self, at: usize, world: &mut World, journal: &mut Journal) {
         let client = &mut self.all[at];
         let (slot, edge) = (client.slot, client.edge());
         self.by_slot.remove(&slot);
         world.tell(|world| format!("client {at} loses {}", world.nodes[edge].plan.name));
         journal.interrupted(at);
-        client.phase = Phase::Away;
-        client.away_since.get_or_insert(world.now);
-        client.turn += 1;
+        if std::mem::replace(&mut client.phase, Phase::Away) == Phase::Ready {
+            // It was served until its edge was last seen alive.
+            client.away_since.get_or_insert(client.since);
+        }
         client.since = world.now;
         if world.nodes[edge].is_running() && world.nodes[edge].incarnation == client.incarnation {
             world.input(edge, Input::Disconnected { connection: slot });
@@ -203,7 +208,8 @@ impl Clients {
         }
     }
 
-    /// Publishes one entry of one of the client's agents on `subject`.
+    /// Publishes the next entry of one of the client's agents, on that agent's subject; nothing while the
+    /// client has no edge, or has too much that is not acknowledged.
     pub fn publish(&mut self, at: usize, agent: u64, world: &mut World, journal: &mut Journal) {
         let client = &mut self.all[at];
         if client.phase == Phase::Away || client.unacknowledged.len() >= UNACKNOWLEDGED_MAX {
@@ -268,14 +274,13 @@ impl Clients {
                     self.attached(at, world, journal);
                 }
             }
-            (Say::Done(_), Phase::Subscribing) if id == 1000 => self.ready(at, world, journal),
+            (Say::Done(_), Phase::Subscribing) if id == SUBSCRIBE_REQUEST => self.ready(at, world, journal),
             (Say::Gap(_), _) => {
                 world.tell(|_| format!("client {at} is told of a gap"));
                 journal.gap(at, world.now);
             }
             (Say::Refused(_) | Say::Attached(_), Phase::Attaching(_) | Phase::Subscribing) => {
                 self.lose(at, world, journal);
-                self.all[at].turn -= 1;
             }
             _ => {}
         }
@@ -296,7 +301,7 @@ impl Clients {
             Some(pattern) => {
                 let pattern = pattern.as_str().to_string();
                 let subscriptions = vec![Subscription { number: 1, agent: 0, pattern }];
-                world.ask(edge, slot.0, 1000, Ask::Subscribe(Subscribe { subscriptions }));
+                world.ask(edge, slot.0, SUBSCRIBE_REQUEST, Ask::Subscribe(Subscribe { subscriptions }));
             }
             None => self.ready(at, world, journal),
         }
@@ -310,7 +315,7 @@ impl Clients {
         client.phase = Phase::Ready;
         client.since = world.now;
         if let Some(since) = client.away_since.take() {
-            self.away.push(world.now.since(since) + limits::LINK_TIMEOUT);
+            self.away.push(world.now.since(since));
         }
         if let Some(pattern) = &client.pattern {
             journal.confirmed(at, pattern);
