@@ -23,6 +23,7 @@ impl World {
         self.trace_output(from, &output);
         let now = self.now_at(from);
         let Some(plane) = self.nodes[from].plane.clone() else { return };
+        let keeps = self.keeps_events;
         let record = &mut self.nodes[from].record;
         match output {
             Output::Dial { address } => self.dial(from, address),
@@ -38,9 +39,10 @@ impl World {
                 self.mail.push((from, Mail::Reply(connection, id, Box::new(say))));
             }
             Output::Reply { connection, id, say } => record.replies.push((connection, id, say)),
-            Output::Broadcast { connection, agents, index, .. } => {
+            Output::Broadcast { connection, agents, index, .. } if keeps => {
                 record.broadcasts.push((index, connection, agents));
             }
+            Output::Broadcast { .. } => {}
             Output::View(view) => {
                 plane.set_view(View::clone(&view));
                 record.view = Some(view);
@@ -49,20 +51,27 @@ impl World {
             Output::Unhost { agent, connection, index } => plane.unhost(agent, Host { connection, index }),
             Output::Home { agent, home } => plane.set_home(agent, home),
             Output::Admit(publications) => {
-                record.admitted.extend(publications.iter().cloned());
+                if keeps {
+                    record.admitted.extend(publications.iter().cloned());
+                }
                 plane.admit(now, publications, &mut self.touched);
             }
-            Output::Undeliverable(publications) => record.undeliverable.extend(publications),
+            Output::Undeliverable(publications) if keeps => record.undeliverable.extend(publications),
+            Output::Undeliverable(_) => {}
             Output::Resend(to) => {
-                record.resent.push(to);
+                if keeps {
+                    record.resent.push(to);
+                }
                 plane.resend(now, to, &mut self.touched);
             }
             Output::Forget(to) => {
-                record.forgotten.push(to);
+                if keeps {
+                    record.forgotten.push(to);
+                }
                 plane.forget(now, to, &mut self.touched);
             }
             Output::Event(event) => {
-                if self.keeps_events {
+                if keeps {
                     record.events.push(event.clone());
                 }
                 self.mail.push((from, Mail::Event(event)));
@@ -159,9 +168,7 @@ impl World {
             | Frame::Control(
                 ControlBody::Probe(_) | ControlBody::Statements(_) | ControlBody::Standings(_),
                 _,
-            ) => {
-                self.watching_frames += 1;
-            }
+            ) => {}
             Frame::Control(..) | Frame::Bundle(_) | Frame::Acknowledge(_) | Frame::Relayed(_) => {
                 self.frames += 1;
             }

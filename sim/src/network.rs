@@ -52,16 +52,6 @@ impl World {
         }
     }
 
-    /// What ways within a zone are like from now on; between zones the matrix says how long they take.
-    pub fn set_conditions(&mut self, conditions: Conditions) {
-        self.conditions = conditions;
-        for id in self.pairs.keys().copied().collect::<Vec<_>>() {
-            let [(left, _), (right, _)] = self.pairs[&id].ends;
-            let conditions = self.conditions_between(left, right);
-            self.pairs.get_mut(&id).expect("its key was there").conditions = conditions;
-        }
-    }
-
     fn conditions_between(&self, left: usize, right: usize) -> Conditions {
         let (left, right) = (self.nodes[left].zone, self.nodes[right].zone);
         if left == right {
@@ -129,9 +119,8 @@ impl World {
     pub(crate) fn link(&mut self, from: usize, to: usize, address: String) {
         let here = self.nodes[from].peers.get(&to).copied();
         let there = self.nodes[to].peers.get(&from).copied();
-        if !self.can_reach(from, to)
-            || here.is_some() && here.map(end_of).map(|end| end.0) == there.map(end_of).map(|end| end.0)
-        {
+        let is_linked = here.zip(there).is_some_and(|(here, there)| end_of(here).0 == end_of(there).0);
+        if is_linked || !self.can_reach(from, to) {
             return self.input(from, Input::DialFailed { address });
         }
         for stale in [here, there].into_iter().flatten() {

@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use starling_core::hash::HashMap;
 use starling_core::hot::own::Publication;
 use starling_core::hot::{Outlet, Pressure, Report};
 use starling_core::machine::{ConnectionSlot, LinkSlot};
@@ -28,31 +27,24 @@ pub(crate) enum Effect {
     Report(Report),
 }
 
-/// What a node's connections are like, as its hot path may ask.
-#[derive(Debug, Default)]
-pub(crate) struct Door {
-    effects: Vec<Effect>,
-    /// Clients that do not read, or are gone; all others are fine.
-    pressures: HashMap<ConnectionSlot, Pressure>,
-}
-
-/// The hot path's end and the world's end of a [`Door`].
+/// The hot path's end and the world's end of the list. All queues are empty: modelled clients read at
+/// once, and links hold what they carry.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Effects(Arc<Mutex<Door>>);
+pub(crate) struct Effects(Arc<Mutex<Vec<Effect>>>);
 
 impl Effects {
     /// One thread runs the simulation, so that the lock is never waited for.
-    fn door(&self) -> MutexGuard<'_, Door> {
+    fn list(&self) -> MutexGuard<'_, Vec<Effect>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Moves everything that happened into `into`.
     pub fn take(&self, into: &mut Vec<Effect>) {
-        std::mem::swap(&mut self.door().effects, into);
+        std::mem::swap(&mut *self.list(), into);
     }
 
     fn push(&self, effect: Effect) {
-        self.door().effects.push(effect);
+        self.list().push(effect);
     }
 }
 
@@ -67,20 +59,16 @@ impl Outlet for Effects {
     }
 
     fn deliver(&self, connection: ConnectionSlot, parcel: Parcel) -> Pressure {
-        let mut door = self.door();
-        let pressure = door.pressures.get(&connection).copied().unwrap_or(Pressure::Fine);
-        if pressure != Pressure::Gone {
-            door.effects.push(Effect::Deliver { connection, parcel });
-        }
-        pressure
+        self.push(Effect::Deliver { connection, parcel });
+        Pressure::Fine
     }
 
     fn tell(&self, connection: ConnectionSlot, parcel: Parcel) {
         self.push(Effect::Tell { connection, parcel });
     }
 
-    fn has_drained(&self, connection: ConnectionSlot) -> bool {
-        self.door().pressures.get(&connection) != Some(&Pressure::Slow)
+    fn has_drained(&self, _connection: ConnectionSlot) -> bool {
+        true
     }
 
     fn state(&self, from: LinkSlot, bundle: Box<Bundle>) -> bool {

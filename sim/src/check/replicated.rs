@@ -35,6 +35,7 @@ impl Check for Replicated {
         let has_replica = |roles: Roles| roles.has(Roles::EDGE) || roles.has(Roles::AGGREGATOR);
         for key in &self.keys {
             let mut values: BTreeMap<Bytes, Vec<String>> = BTreeMap::new();
+            let mut silent = Vec::new();
             for at in 0..scene.world.nodes.len() {
                 let node = &scene.world.nodes[at];
                 if !has_replica(node.plan.roles) || !node.is_active() || scene.world.is_hostile(at) {
@@ -42,11 +43,18 @@ impl Check for Replicated {
                 }
                 scene.world.ask(at, CONNECTION, 1, Ask::GetKey(key.clone()));
                 let node = &mut scene.world.nodes[at];
-                if let Some((_, _, Say::Value(value))) = node.record.replies.pop() {
-                    values.entry(value).or_default().push(node.plan.name.clone());
+                match node.record.replies.pop() {
+                    Some((_, _, Say::Value(value))) => {
+                        values.entry(value).or_default().push(node.plan.name.clone());
+                    }
+                    Some(_) | None => silent.push(node.plan.name.clone()),
                 }
             }
-            let wrong = (values.len() > 1).then(|| format!("key {key}: {:?}", values.values()));
+            let wrong = match (values.len() > 1, silent.is_empty()) {
+                (false, true) => None,
+                (true, _) => Some(format!("key {key}: {:?}", values.values())),
+                (false, false) => Some(format!("key {key}: no answer of {silent:?}")),
+            };
             self.findings.note(now, wrong);
         }
     }
