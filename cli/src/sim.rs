@@ -68,7 +68,7 @@ fn settings(args: &SimArgs, seed: u64) -> Result<Settings, Failure> {
     let has_size = args.nodes.is_some() || args.agents.is_some() || args.regions.is_some();
     let mut settings = match (&args.scenario, has_size) {
         (Some(name), _) => scenario(name)?.settings(seed),
-        (None, true) => Settings { seed, ..Settings::quiet() },
+        (None, true) => Settings { seed, ..Settings::default() },
         (None, false) => Settings::drawn(seed),
     };
     if let Some(regions) = args.regions {

@@ -18,6 +18,7 @@ use starling_core::wire::request::Say;
 use starling_edge::Edge;
 
 use crate::outlet::Effects;
+use crate::processor::Processor;
 use crate::world::Transit;
 
 /// What to start: one role, as the machines have one each.
@@ -108,6 +109,7 @@ pub struct Node {
     /// When it is to be woken next.
     pub(crate) wake_at: Option<Time>,
     pub(crate) steps: u64,
+    pub(crate) processor: Processor,
     admission: Admission,
     authority: VerifyKey,
     signatures: Signatures,
@@ -145,6 +147,7 @@ impl Node {
             backlog: None,
             wake_at: None,
             steps: 0,
+            processor: Processor::default(),
             signatures,
             seed,
         }
@@ -249,6 +252,7 @@ impl Node {
         self.plane = None;
         self.backlog = None;
         self.wake_at = None;
+        self.processor.clear();
         self.peers.clear();
         std::mem::take(&mut self.links).into_keys().collect()
     }

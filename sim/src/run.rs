@@ -79,6 +79,7 @@ impl Run {
         let mut world = World::with(settings.near, signatures, settings.seed);
         world.wire = settings.wire;
         world.keeps_events = false;
+        (world.clock_skew, world.processors) = (settings.clock_skew, settings.processors);
         world.story = settings.story.then(Vec::new);
         world.matrix = settings.matrix.clone();
         let edges = build(&mut world, &settings);

@@ -1,5 +1,6 @@
 //! Scenarios: what a run is like, by name or from a file.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use serde::de::Error as _;
@@ -7,6 +8,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::hostile::Attack;
 use crate::link::Conditions;
+use crate::processor::Processors;
 use crate::settings::{FaultRates, Settings};
 
 /// A scenario as a file says it (TOML); what is left out is as in `quiet`.
@@ -27,6 +29,10 @@ pub struct Scenario {
     pub time_s: Option<u64>,
     /// Seconds to heal and rest.
     pub settle_s: Option<u64>,
+    /// Seconds that wall clocks are off at the most, either way.
+    pub clock_skew_s: f64,
+    /// How long nodes take for what they do.
+    pub processors: Costs,
     /// The network within a region.
     pub network: Network,
     /// Mean seconds between two faults of a kind, over the whole mesh.
@@ -66,6 +72,20 @@ pub struct Network {
     pub duplication: f64,
     /// Share of datagrams that are overtaken.
     pub reordering: f64,
+    /// Bytes a second that a link carries in each direction; zero for any number.
+    pub bandwidth_bytes_s: u64,
+}
+
+/// How long nodes take for what they do.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Costs {
+    /// Microseconds that one input takes at full speed; zero for no time.
+    pub step_us: u64,
+    /// Share of nodes that are slow, 0.0 to 1.0.
+    pub slow_share: f64,
+    /// How many times longer those take; 5 where it is left out.
+    pub slow_times: Option<u32>,
 }
 
 /// Mean seconds between two faults of a kind; zero for never.
@@ -85,6 +105,9 @@ pub struct Faults {
     /// Part of a region is cut off.
     pub partition_s: u64,
 }
+
+/// A wall clock is off by so much at the most.
+const SKEW_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 const NAMED: [(&str, &str); 6] = [
     ("drawn", "mesh, network, work and faults as the seed draws them"),
@@ -120,7 +143,7 @@ impl Scenario {
         if self.drawn {
             return Settings::drawn(seed);
         }
-        let mut settings = Settings { seed, ..Settings::quiet() };
+        let mut settings = Settings { seed, ..Settings::default() };
         if let Some(regions) = self.regions {
             settings.set_regions(regions.max(1));
         }
@@ -137,7 +160,15 @@ impl Scenario {
             loss: network.loss.clamp(0.0, 1.0),
             duplication: network.duplication.clamp(0.0, 1.0),
             reordering: network.reordering.clamp(0.0, 1.0),
-            bandwidth: None,
+            bandwidth: NonZeroU64::new(network.bandwidth_bytes_s),
+        };
+        settings.clock_skew =
+            Duration::try_from_secs_f64(self.clock_skew_s).unwrap_or_default().min(SKEW_MAX);
+        let like_others = Processors::default();
+        settings.processors = Processors {
+            step: Duration::from_micros(self.processors.step_us),
+            slow_share: self.processors.slow_share.clamp(0.0, 1.0),
+            slow_times: self.processors.slow_times.unwrap_or(like_others.slow_times).max(1),
         };
         let faults = &self.faults;
         settings.faults = FaultRates {

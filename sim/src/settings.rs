@@ -1,5 +1,6 @@
 //! What is simulated.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use starling_core::identity::Roles;
@@ -8,8 +9,9 @@ use starling_core::rng::Rng;
 use crate::hostile::Attack;
 use crate::link::Conditions;
 use crate::matrix::Matrix;
+use crate::processor::Processors;
 
-/// A mesh, its work and its faults. Everything else follows from the seed.
+/// A mesh, its work and its faults; by default nothing goes wrong. Everything else follows from the seed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// Where all chance begins.
@@ -36,6 +38,10 @@ pub struct Settings {
     pub near: Conditions,
     /// Round trips between regions; the near ones hold within.
     pub matrix: Matrix,
+    /// How far wall clocks are off at the most, either way.
+    pub clock_skew: Duration,
+    /// How long nodes take for what they do.
+    pub processors: Processors,
     /// Which faults happen.
     pub faults: FaultRates,
     /// What hostile nodes do.
@@ -82,6 +88,8 @@ impl Default for Settings {
             settle: Duration::from_secs(30),
             near: Conditions::perfect(Duration::from_micros(500)),
             matrix: Matrix::default(),
+            clock_skew: Duration::ZERO,
+            processors: Processors::default(),
             faults: FaultRates::default(),
             attack: None,
             attackers: 0,
@@ -93,11 +101,6 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// A mesh to which nothing happens.
-    pub fn quiet() -> Settings {
-        Settings::default()
-    }
-
     /// Lets `attackers` nodes, or as many as may be, do this; signatures are real then.
     pub fn set_attack(&mut self, attack: Attack, attackers: usize) {
         self.attack = Some(attack);
@@ -147,7 +150,7 @@ impl Settings {
             close: sometimes(4, &mut rng),
             partition: sometimes(20, &mut rng),
         };
-        Settings {
+        let drawn = Settings {
             seed,
             edges,
             regions,
@@ -159,6 +162,25 @@ impl Settings {
             near,
             faults,
             ..Settings::default()
+        };
+        drawn.with_odd_nodes()
+    }
+
+    /// Now and then wall clocks that are off, narrow links and slow nodes, by a chance of their own: runs
+    /// that have none of them stay as they are.
+    fn with_odd_nodes(mut self) -> Settings {
+        let mut rng = Rng::new(self.seed ^ 0x0DD5);
+        let mut sometimes = || (rng.below(4) == 0).then(|| rng.below(1000));
+        if let Some(draw) = sometimes() {
+            self.clock_skew = Duration::from_millis(500 + draw * 10);
         }
+        if let Some(draw) = sometimes() {
+            self.near.bandwidth = NonZeroU64::new(250_000 + draw * 2000);
+        }
+        if let Some(draw) = sometimes() {
+            let step = Duration::from_micros(20 + draw / 10);
+            self.processors = Processors { step, slow_share: 0.2, slow_times: 5 };
+        }
+        self
     }
 }

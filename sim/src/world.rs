@@ -21,6 +21,7 @@ use crate::matrix::Matrix;
 use crate::network::{DIAL_AGAIN, DIAL_TIMEOUT};
 use crate::node::{Node, Plan, Signatures};
 use crate::outlet::Effect;
+use crate::processor::Processors;
 use crate::queue::Queue;
 use crate::trace::{Mark, Trace};
 
@@ -46,6 +47,10 @@ pub(crate) enum Transit {
     Down { pair: u64, side: usize, timed_out: bool },
     /// The end of this index may have heard nothing for too long.
     Silence { pair: u64, side: usize },
+    /// A node is to be woken.
+    Wake { node: usize },
+    /// A node's processor is done with one thing.
+    Worked { node: usize, incarnation: u64 },
     /// Everybody is told what was counted.
     Measured,
 }
@@ -76,7 +81,12 @@ pub struct World {
     pub check_every: u64,
     /// How often nodes are told what their hot path counted, and clean it up.
     pub measure_every: Duration,
-    /// Whether nodes keep what happened, and what was sent to whom, for whoever looks at them.
+    /// How far wall clocks are off at the most, either way; drawn for each node that is added.
+    pub clock_skew: Duration,
+    /// How long nodes take for what they do; drawn for each node that is added.
+    pub processors: Processors,
+    /// Whether nodes keep in their [`Record`](crate::Record) all that they put out, for whoever looks at
+    /// them; without it replies to the run's own questions and the newest view are kept alone.
     pub keeps_events: bool,
     /// What happened, for people; `None` where nobody asked.
     pub(crate) story: Option<Vec<String>>,
@@ -85,6 +95,8 @@ pub struct World {
     pub(crate) now: Time,
     pub(crate) signatures: Signatures,
     pub(crate) rng: Rng,
+    /// Chance of what nodes are like.
+    quirks: Rng,
     pub(crate) trace: Trace,
     pub(crate) pairs: BTreeMap<u64, Pair>,
     pub(crate) outbox: Outbox,
@@ -92,7 +104,6 @@ pub struct World {
     pub(crate) scratch: Vec<u8>,
     pub(crate) bytes: u64,
     pub(crate) frames: u64,
-    pub(crate) watching_frames: u64,
     queue: Queue<Transit>,
     wakes: BinaryHeap<Reverse<(Time, usize)>>,
     pub(crate) names: BTreeMap<String, usize>,
@@ -123,12 +134,15 @@ impl World {
             wire: true,
             check_every: 1,
             measure_every: MEASURED,
+            clock_skew: Duration::ZERO,
+            processors: Processors::default(),
             keeps_events: true,
             story: None,
             mail: Vec::new(),
             now: Time::ZERO,
             signatures,
             rng: Rng::new(seed),
+            quirks: Rng::new(seed ^ 0x0DD),
             trace: Trace::default(),
             pairs: BTreeMap::new(),
             outbox: Outbox::new(),
@@ -136,7 +150,6 @@ impl World {
             scratch: Vec::new(),
             bytes: 0,
             frames: 0,
-            watching_frames: 0,
             queue,
             wakes: BinaryHeap::new(),
             names: BTreeMap::new(),
@@ -183,11 +196,6 @@ impl World {
         self.frames
     }
 
-    /// How many frames and datagrams were sent so far to find out who lives.
-    pub fn watching_frames(&self) -> u64 {
-        self.watching_frames
-    }
-
     /// How many bytes were sent so far, with what packets add to them.
     pub fn bytes(&self) -> u64 {
         self.bytes
@@ -213,7 +221,11 @@ impl World {
         let index = self.nodes.len();
         self.names.insert(plan.name.clone(), index);
         self.nodes.push(Node::new(plan, index, self.signatures, &self.authority));
-        self.nodes[index].zone = zone;
+        let skew = self.clock_skew.as_nanos() as u64;
+        let node = &mut self.nodes[index];
+        node.zone = zone;
+        node.skew = self.quirks.below(skew * 2 + 1) as i64 - skew as i64;
+        node.processor.cost = self.processors.draw(&mut self.quirks);
         self.start(index);
         index
     }
@@ -234,27 +246,6 @@ impl World {
             pair.is_up[side] = false;
             self.hush(id, side);
         }
-    }
-
-    /// Lets a node handle nothing until [`World::resume`], as a stopped process does.
-    pub fn pause(&mut self, index: usize) {
-        if !self.nodes[index].is_active() {
-            return;
-        }
-        self.trace.note(self.now, index, Mark::Fault, 1);
-        self.nodes[index].backlog = Some(Default::default());
-        let links: Vec<LinkSlot> = self.nodes[index].links.keys().copied().collect();
-        links.into_iter().map(end_of).for_each(|(pair, side)| self.hush(pair, side));
-    }
-
-    /// Lets a paused node go on with what came meanwhile.
-    pub fn resume(&mut self, index: usize) {
-        let Some(backlog) = self.nodes[index].backlog.take() else { return };
-        self.trace.note(self.now, index, Mark::Fault, 2);
-        let links: Vec<LinkSlot> = self.nodes[index].links.keys().copied().collect();
-        links.into_iter().map(end_of).for_each(|(pair, side)| self.speak_again(pair, side));
-        backlog.into_iter().for_each(|transit| self.happen(transit));
-        self.wake_if_due(index);
     }
 
     /// Hands an input to a node now, or when it goes on.
@@ -289,10 +280,10 @@ impl World {
                 machine.check();
             }
         }
-        // One vector serves all steps: carrying out never handles an input of another node.
-        let mut outputs: Vec<Output> = out.drain().collect();
+        // The outbox is free again before anything is carried out: that may hand another node an input.
+        let outputs: Vec<Output> = out.drain().collect();
         self.outbox = out;
-        outputs.drain(..).for_each(|output| self.carry_out(index, output));
+        outputs.into_iter().for_each(|output| self.carry_out(index, output));
     }
 
     /// Works off what the hot path of a node left, until it leaves nothing.
@@ -331,7 +322,7 @@ impl World {
         }
     }
 
-    fn wake_if_due(&mut self, index: usize) {
+    pub(crate) fn wake_if_due(&mut self, index: usize) {
         self.nodes[index].wake_at = None;
         if !self.nodes[index].is_active() {
             return;
@@ -406,7 +397,7 @@ impl World {
             let Some(Reverse((at, index))) = self.wakes.pop() else { return true };
             // An earlier wake may have taken this one's place.
             if self.nodes[index].wake_at == Some(at) {
-                self.wake_if_due(index);
+                self.take_up(index, Transit::Wake { node: index });
             }
         } else if let Some((_, transit)) = self.queue.pop() {
             self.happen(transit);
@@ -414,20 +405,30 @@ impl World {
         true
     }
 
-    fn happen(&mut self, transit: Transit) {
+    pub(crate) fn happen(&mut self, transit: Transit) {
         let receiver = match &transit {
             Transit::Frame { pair, side, .. }
             | Transit::Read { pair, side }
             | Transit::Down { pair, side, .. } => self.pairs.get(pair).map(|pair| pair.ends[*side].0),
             Transit::Input { to, .. } => Some(*to),
+            Transit::Wake { node } => Some(*node),
             Transit::Dial { .. }
             | Transit::DialAgain { .. }
             | Transit::Silence { .. }
+            | Transit::Worked { .. }
             | Transit::Measured => None,
         };
         if let Some(backlog) = receiver.and_then(|at| self.nodes[at].backlog.as_mut()) {
             return backlog.push_back(transit);
         }
+        match receiver {
+            Some(at) => self.take_up(at, transit),
+            None => self.take_place(transit),
+        }
+    }
+
+    /// What is on its way arrives, and who gets it has time for it.
+    pub(crate) fn take_place(&mut self, transit: Transit) {
         match transit {
             Transit::Dial { from, to, address } => self.link(from, to, address),
             Transit::DialAgain { from, incarnation, address } => {
@@ -450,6 +451,8 @@ impl World {
                     self.happen(Transit::Down { pair, side, timed_out: true });
                 }
             }
+            Transit::Wake { node } => self.wake_if_due(node),
+            Transit::Worked { node, incarnation } => self.worked(node, incarnation),
             Transit::Measured => self.measure(),
         }
     }
@@ -461,7 +464,8 @@ impl World {
             // Stages take no virtual time.
             let counters = self.nodes[index].plane().counters.list();
             let snapshot = Snapshot { counters, stages: Vec::new() };
-            self.input(index, Input::Measured(Box::new(snapshot)));
+            let (incarnation, input) = (self.nodes[index].incarnation, Input::Measured(Box::new(snapshot)));
+            self.take_up(index, Transit::Input { to: index, incarnation, input: Box::new(input) });
         }
         self.later(self.measure_every, Transit::Measured);
     }
