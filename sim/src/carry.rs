@@ -1,25 +1,40 @@
 //! Carries out what machines and hot paths put out, and hands them what arrives.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use bytes::{Bytes, BytesMut};
 use starling_core::hash::hash_id;
 use starling_core::hot::Lane;
+use starling_core::hot::Plane;
 use starling_core::hot::own::Publication;
 use starling_core::hot::plane::Host;
 use starling_core::hot::view::View;
+use starling_core::identity::Roles;
 use starling_core::limits;
 use starling_core::machine::{Input, LinkSlot, Output};
+use starling_core::membership::detector::Statement;
 use starling_core::time::Time;
-use starling_core::wire::bundle::{Passage, SectionSet};
+use starling_core::wire::bundle::{Bundle, Class, Passage, SectionSet};
+use starling_core::wire::codec::{Reader, Wire};
 use starling_core::wire::frame::{FRAME_HEADER_BYTES, FrameDecoder, FrameType, Parcel};
 use starling_core::wire::message::ControlBody;
 
 use crate::link::{Frame, PACKET_OVERHEAD_BYTES, Sent};
+use crate::mail::{CLIENTS, Mail};
+use crate::meter::{Passing, name_of};
 use crate::outlet::Effect;
 use crate::trace::Mark;
-use crate::world::{CLIENTS, Mail, Transit, World, end_of};
+use crate::world::{Transit, World, end_of};
 
 impl World {
     pub(crate) fn carry_out(&mut self, from: usize, output: Output) {
+        if let Some(output) = self.bugged_output(from, output) {
+            self.carry_out_as_it_is(from, output);
+        }
+    }
+
+    /// Without a planted bug in between.
+    pub(crate) fn carry_out_as_it_is(&mut self, from: usize, output: Output) {
         self.trace_output(from, &output);
         let now = self.now_at(from);
         let Some(plane) = self.nodes[from].plane.clone() else { return };
@@ -28,10 +43,17 @@ impl World {
         match output {
             Output::Dial { address } => self.dial(from, address),
             Output::HangUp { link, .. } => self.hang_up(link),
-            Output::Control { link, body } => self.send_control(&[link], body),
-            Output::ControlToAll { links, body } => self.send_control(&links, body),
+            Output::Control { link, body } => {
+                self.note_statements(from, &body);
+                self.send_control(&[link], body);
+            }
+            Output::ControlToAll { links, body } => {
+                self.note_statements(from, &body);
+                self.send_control(&links, body);
+            }
             Output::Probe { link, body } => self.send_probe(link, body),
             Output::State { link, bundle } => {
+                self.measure_state(from, &bundle);
                 let parcel = bundle.to_parcel(&Passage::default(), &SectionSet::present_in(&bundle));
                 self.send_frame(link, Lane::Priority, parcel);
             }
@@ -92,6 +114,12 @@ impl World {
 
     /// Returns what the machine is to be told.
     pub(crate) fn carry_out_effect(&mut self, from: usize, effect: Effect) -> Option<Input> {
+        let effect = self.bugged_effect(from, effect)?;
+        self.carry_out_effect_as_it_is(from, effect)
+    }
+
+    /// Without a planted bug in between.
+    pub(crate) fn carry_out_effect_as_it_is(&mut self, from: usize, effect: Effect) -> Option<Input> {
         match effect {
             Effect::Bundle { link, priority, parcel } => {
                 self.send_frame(link, if priority { Lane::Priority } else { Lane::Bulk }, parcel);
@@ -105,7 +133,12 @@ impl World {
                     self.mail.push((from, Mail::Frame(connection, frame)));
                 }
             }
-            Effect::State { from: link, bundle } => return Some(Input::State { link, bundle }),
+            Effect::State { from: link, bundle } => {
+                if let Some(meter) = &mut self.meter {
+                    meter.state_came(self.now, from, name_of(&bundle));
+                }
+                return Some(Input::State { link, bundle });
+            }
             Effect::Unresolved(publications) => return Some(Input::Unresolved(publications)),
             Effect::Report(report) => return Some(Input::Reported(report)),
         }
@@ -144,7 +177,10 @@ impl World {
         decoder.push(whole);
         let (kind, body) = decoder.next_frame().expect("it was encoded here").expect("and is whole");
         let frame = match kind {
-            FrameType::Bundle => Frame::Bundle(body),
+            FrameType::Bundle => {
+                self.note_bundle(link, &body);
+                Frame::Bundle(body)
+            }
             FrameType::Acknowledge => Frame::Acknowledge(body),
             FrameType::Relayed => Frame::Relayed(body),
             FrameType::Control => {
@@ -191,15 +227,16 @@ impl World {
     /// The end of index `side` works a frame off.
     fn read(&mut self, id: u64, side: usize, sent: Sent) {
         let Some(pair) = self.pairs.get_mut(&id).filter(|pair| pair.is_up[side]) else { return };
-        let (at, link) = pair.ends[side];
+        let ((at, link), (other, _)) = (pair.ends[side], pair.ends[1 - side]);
         if let Frame::Bundle(body) = &sent.frame {
             pair.unread[1 - side] = pair.unread[1 - side].saturating_sub(body.len());
         }
         self.remember(at, &sent);
         self.trace.note(self.now, at, Mark::Came, sent.content ^ u64::from(link.0) << 32);
         let now = self.now_at(at);
+        let Some(frame) = self.bugged_frame(at, link, sent.frame) else { return self.settle(at) };
         let Some(plane) = self.nodes[at].plane.clone() else { return };
-        match sent.frame {
+        match frame {
             Frame::Control(body, encoded) => {
                 let body = match encoded {
                     Some(bytes) => ControlBody::decode(bytes).expect("it was encoded here"),
@@ -210,7 +247,9 @@ impl World {
             }
             Frame::Probe(body) => return self.input(at, Input::Probe { link, body }),
             Frame::Bundle(body) => {
+                let before = wanted_bytes(&plane);
                 let until = plane.receive(now, link, &body, &mut self.touched);
+                self.measure_copy(&body, (other, at), wanted_bytes(&plane) - before);
                 self.wait_to_read(id, side, until);
             }
             Frame::Acknowledge(body) => plane.acknowledge(now, link, &body, &mut self.touched),
@@ -244,6 +283,45 @@ impl World {
             && let Some(sent) = pair.waiting[side].pop_front()
         {
             self.read(id, side, sent);
+        }
+    }
+
+    /// Who looks on hears of a bundle that goes onto a link.
+    fn note_bundle(&mut self, link: LinkSlot, body: &Bytes) {
+        let (id, side) = end_of(link);
+        let from = self.pairs.get(&id).map(|pair| pair.ends[side].0);
+        if self.meter.is_some()
+            && let (Some(from), Some(passing)) = (from, Passing::of(body))
+        {
+            self.mail.push((from, Mail::Sent(passing)));
+        }
+    }
+
+    /// Who looks on hears of what a node says of itself and others.
+    fn note_statements(&mut self, from: usize, body: &ControlBody) {
+        let ControlBody::Statements(said) = body else { return };
+        if self.meter.is_none() {
+            return;
+        }
+        let me = self.nodes[from].id();
+        let read = said.signed.iter().filter_map(|signed| Statement::decode(&mut Reader::new(signed)).ok());
+        let own = read.filter(|said| said.speaker == me);
+        self.mail.extend(own.map(|said| (from, Mail::Said(said))));
+    }
+
+    fn measure_state(&mut self, node: usize, bundle: &Bundle) {
+        let Some(meter) = self.meter.as_mut().filter(|_| bundle.origin == self.nodes[node].id()) else {
+            return;
+        };
+        let nodes = &self.nodes;
+        let has_replica = |at: &usize| nodes[*at].is_running() && nodes[*at].plan.roles != Roles::COORDINATOR;
+        meter.state_sealed(node, name_of(bundle), || (0..nodes.len()).filter(has_replica).collect());
+    }
+
+    fn measure_copy(&mut self, body: &Bytes, (from, to): (usize, usize), needed: u64) {
+        let Some(meter) = self.meter.as_mut() else { return };
+        if let Some(copy) = Passing::of(body).filter(|copy| copy.name.class >= Class::EventPriority) {
+            meter.came(&copy, from, to, needed);
         }
     }
 
@@ -304,6 +382,12 @@ impl World {
     }
 }
 
+/// Bytes of events that were new and wanted at a node.
+fn wanted_bytes(plane: &Plane) -> u64 {
+    let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    read(&plane.counters.received_bytes) - read(&plane.counters.unwanted_bytes)
+}
+
 /// A hash of what a thing says of itself, without the text ever being in memory.
 fn text_hash(thing: &impl std::fmt::Debug) -> u64 {
     struct Hashing(u64);
@@ -318,7 +402,8 @@ fn text_hash(thing: &impl std::fmt::Debug) -> u64 {
     written.map_or(0, |()| hashing.0)
 }
 
-fn flat(parcel: Parcel) -> Bytes {
+/// The frame in one piece.
+pub(crate) fn flat(parcel: Parcel) -> Bytes {
     if parcel.shared.is_empty() {
         return parcel.front;
     }

@@ -18,18 +18,21 @@ use starling_core::wire::bundle::Class;
 use starling_core::wire::codec::Reader;
 use starling_core::wire::entry::{Extras, take_entry};
 use starling_core::wire::frame::{FRAME_HEADER_BYTES, FrameType};
-use starling_core::wire::request::{Ask, Say, Subscribe, Subscription};
+use starling_core::wire::request::{Ask, Say, SetKey, Subscribe, Subscription};
 
 use crate::agents::Agent;
 use crate::journal::{Journal, Seen};
-use crate::world::{CLIENTS, Mail, World};
+use crate::mail::{CLIENTS, Mail};
+use crate::world::World;
 
 /// How long a client waits before it asks again after it was refused, or found nobody.
 const AGAIN: Duration = Duration::from_millis(250);
 /// How long a client waits to be served before it tries another edge.
 const PATIENCE: Duration = Duration::from_secs(12);
-/// The id of a client's one request besides attaching.
+/// The id of a client's request to subscribe; those to attach are numbered from 1.
 const SUBSCRIBE_REQUEST: u64 = 1000;
+/// The id of its requests to write keys.
+const WRITE_REQUEST: u64 = 1001;
 /// Entries that a client has unacknowledged before it publishes no more.
 const UNACKNOWLEDGED_MAX: usize = 4096;
 
@@ -44,6 +47,8 @@ enum Phase {
     Subscribing,
     /// Its subscriptions are confirmed.
     Ready,
+    /// It left for good.
+    Left,
 }
 
 /// One client with its agents.
@@ -80,6 +85,11 @@ impl Client {
         self.phase == Phase::Ready
     }
 
+    /// Whether it left for good.
+    pub fn has_left(&self) -> bool {
+        self.phase == Phase::Left
+    }
+
     /// Whether everything that it published is acknowledged.
     pub fn has_all_acknowledged(&self) -> bool {
         self.unacknowledged.is_empty()
@@ -93,12 +103,14 @@ pub(crate) struct Clients {
     by_slot: HashMap<ConnectionSlot, usize>,
     next_slot: u32,
     numbers: HashMap<AgentId, u64>,
+    /// Keys that were written, as edges confirmed.
+    pub written: u64,
     /// How long clients that had been served were not.
     pub away: Vec<Duration>,
 }
 
 /// The id of the agent with this number.
-fn id_of(number: u64) -> AgentId {
+pub(crate) fn id_of(number: u64) -> AgentId {
     Agent::new(number).candidate(0).claim.agent()
 }
 
@@ -147,7 +159,7 @@ impl Clients {
         let waited = world.now.since(client.since);
         match client.phase {
             Phase::Away if waited >= AGAIN => self.connect(at, world),
-            Phase::Away => {}
+            Phase::Away | Phase::Left => {}
             Phase::Attaching(_) | Phase::Subscribing | Phase::Ready => {
                 let is_gone = !node.is_active() || node.incarnation != client.incarnation;
                 let is_stuck = client.phase != Phase::Ready && waited >= PATIENCE;
@@ -183,6 +195,16 @@ impl Clients {
         }
     }
 
+    /// The client leaves for good, with its agents.
+    pub fn leave(&mut self, at: usize, world: &mut World, journal: &mut Journal) {
+        if self.all[at].phase != Phase::Away {
+            self.lose(at, world, journal);
+        }
+        let client = &mut self.all[at];
+        client.phase = Phase::Left;
+        client.unacknowledged.clear();
+    }
+
     fn connect(&mut self, at: usize, world: &mut World) {
         self.next_slot += 1;
         let client = &mut self.all[at];
@@ -212,7 +234,9 @@ impl Clients {
     /// client has no edge, or has too much that is not acknowledged.
     pub fn publish(&mut self, at: usize, agent: u64, world: &mut World, journal: &mut Journal) {
         let client = &mut self.all[at];
-        if client.phase == Phase::Away || client.unacknowledged.len() >= UNACKNOWLEDGED_MAX {
+        if matches!(client.phase, Phase::Away | Phase::Left)
+            || client.unacknowledged.len() >= UNACKNOWLEDGED_MAX
+        {
             return;
         }
         let sequence = journal.published(agent, world.now);
@@ -231,6 +255,19 @@ impl Clients {
         client.next_number += 1;
         client.unacknowledged.insert(publication.number, publication);
         self.send(at, world);
+    }
+
+    /// An agent at this edge writes a key, if one is served there.
+    pub fn write(&mut self, edge: usize, set: SetKey, world: &mut World) {
+        let writes = |client: &&Client| client.is_ready() && client.edge() == edge;
+        let Some(client) = self.all.iter().find(writes).filter(|_| world.nodes[edge].is_active()) else {
+            return;
+        };
+        let slot = client.slot;
+        if let Some(meter) = &mut world.meter {
+            meter.writes(world.now, edge);
+        }
+        world.ask(edge, slot.0, WRITE_REQUEST, Ask::SetKey(set));
     }
 
     /// Hands the edge what it does not have yet.
@@ -261,7 +298,7 @@ impl Clients {
                     self.on_frame(at, &frame, journal, world.now);
                 }
             }
-            Mail::Event(_) => {}
+            Mail::Event(_) | Mail::Sent(_) | Mail::Said(_) => {}
         }
     }
 
@@ -275,6 +312,7 @@ impl Clients {
                 }
             }
             (Say::Done(_), Phase::Subscribing) if id == SUBSCRIBE_REQUEST => self.ready(at, world, journal),
+            (Say::Done(_), Phase::Ready) if id == WRITE_REQUEST => self.written += 1,
             (Say::Gap(_), _) => {
                 world.tell(|_| format!("client {at} is told of a gap"));
                 journal.gap(at, world.now);
@@ -340,6 +378,8 @@ impl Clients {
 
     fn on_deliver(&mut self, at: usize, body: &Bytes, journal: &mut Journal, now: Time) {
         let deliver = Deliver::decode(body).expect("deliveries are valid");
+        let subject = std::str::from_utf8(&deliver.subject).unwrap_or_default();
+        let is_asked = self.all[at].pattern.as_ref().is_some_and(|pattern| pattern.matches(subject));
         let mut reader = Reader::new(&deliver.body);
         for _ in 0..deliver.count {
             let entry = take_entry(&mut reader).expect("entries are valid");
@@ -350,11 +390,12 @@ impl Clients {
             };
             let is_true = entry.payload == payload_of(number, entry.sequence)
                 && deliver.subject == journal.subject_of(number);
-            journal.saw(
-                at,
-                if is_true { Seen::Entry(number, entry.sequence) } else { Seen::Changed(number) },
-                now,
-            );
+            let seen = match (is_true, is_asked) {
+                (false, _) => Seen::Changed(number),
+                (true, false) => Seen::Unasked(deliver.subject.clone()),
+                (true, true) => Seen::Entry(number, entry.sequence),
+            };
+            journal.saw(at, seen, now);
         }
     }
 }

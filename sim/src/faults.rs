@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use starling_core::identity::Roles;
 use starling_core::rng::Rng;
 use starling_core::time::Time;
 
@@ -125,9 +126,37 @@ pub(crate) fn draw(settings: &Settings, world: &World, from: Time, rng: &mut Rng
             (Fault::Split(some.clone(), others.clone()), Some(Fault::Join(some, others)))
         });
     }
+    for (at, edge) in draw_deaths(settings, world, from, rng) {
+        plan.retain(|(when, fault)| {
+            *when < at || !matches!(fault, Fault::Kill(of) | Fault::Start(of) if *of == edge)
+        });
+        plan.push((at, Fault::Kill(edge)));
+    }
     // Of several at one time the order of drawing counts.
     plan.sort_by_key(|(at, _)| *at);
     plan
+}
+
+/// Edges that are killed for good, and when; two of each region stay.
+fn draw_deaths(settings: &Settings, world: &World, from: Time, rng: &mut Rng) -> Vec<(Time, usize)> {
+    let mean = settings.faults.death;
+    let is_edge = |at: &usize| world.nodes[*at].plan.roles == Roles::EDGE;
+    let mut living: Vec<usize> = (0..world.nodes.len()).filter(is_edge).collect();
+    let mut deaths = Vec::new();
+    let mut at = from;
+    while !mean.is_zero() && !living.is_empty() {
+        at = at + exponential(mean, rng);
+        if at >= from + settings.time {
+            break;
+        }
+        let edge = living[rng.below(living.len() as u64) as usize];
+        let region = &world.nodes[edge].plan.region;
+        if living.iter().filter(|of| world.nodes[**of].plan.region == *region).count() > 2 {
+            living.retain(|of| *of != edge);
+            deaths.push((at, edge));
+        }
+    }
+    deaths
 }
 
 /// A minority of one region, and the rest of the mesh.

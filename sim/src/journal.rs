@@ -4,6 +4,7 @@
 //! sequences. A subscription is owed everything that is published after it was confirmed, until its
 //! connection ends or a gap is reported.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use starling_core::interest::Pattern;
 use starling_core::time::Time;
 
 /// What a client got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
     /// The entry of an agent with this sequence.
     Entry(u64, u64),
@@ -20,6 +21,36 @@ pub(crate) enum Seen {
     Changed(u64),
     /// An entry of nobody.
     Stranger,
+    /// An entry on this subject, which the client did not subscribe to.
+    Unasked(Bytes),
+}
+
+/// Something that came and should not exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Forgery {
+    /// An entry of this agent that is not what it published.
+    Changed(u64),
+    /// An entry that this agent has not published.
+    Early(u64, u64),
+    /// An entry of nobody.
+    Stranger,
+    /// An entry that was not asked for.
+    Unasked(Bytes),
+}
+
+impl std::fmt::Display for Forgery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Forgery::Changed(agent) => write!(f, "another entry of agent {agent} than it published"),
+            Forgery::Early(agent, sequence) => {
+                write!(f, "entry {sequence} of agent {agent}, which it has not published")
+            }
+            Forgery::Stranger => write!(f, "an entry of nobody"),
+            Forgery::Unasked(subject) => {
+                write!(f, "an entry on {}, which it did not ask for", String::from_utf8_lossy(subject))
+            }
+        }
+    }
 }
 
 /// A promise that was broken.
@@ -36,8 +67,6 @@ pub(crate) enum Breach {
         /// When it was published.
         published: Option<Time>,
     },
-    /// Is not what was published.
-    Changed,
 }
 
 #[derive(Debug, Default)]
@@ -83,6 +112,8 @@ pub(crate) struct Journal {
     holes: Vec<Hole>,
     /// Broken promises with the client and the agent, bounded.
     pub breaches: Vec<(Breach, usize, u64)>,
+    /// What came and should not exist, with the client, bounded.
+    pub forgeries: Vec<(Forgery, usize)>,
     pub delivered: u64,
     /// How long each of them took from its publisher's connection to its subscriber's.
     pub delays: Vec<Duration>,
@@ -105,6 +136,12 @@ impl Journal {
             subscribers: vec![Subscriber::default(); clients],
             ..Journal::default()
         }
+    }
+
+    /// All subjects on which agents publish, each once.
+    pub fn subjects(&self) -> BTreeSet<&str> {
+        let subjects = self.publishers.iter().map(|publisher| std::str::from_utf8(&publisher.subject));
+        subjects.flatten().collect()
     }
 
     pub fn subject_of(&self, agent: u64) -> Bytes {
@@ -170,12 +207,24 @@ impl Journal {
         }
     }
 
+    fn forged(&mut self, forgery: Forgery, client: usize) {
+        if self.forgeries.len() < BREACHES_MAX {
+            self.forgeries.push((forgery, client));
+        }
+    }
+
+    fn newest(&self, agent: u64) -> u64 {
+        self.publishers[agent as usize].times.len() as u64
+    }
+
     /// A client got something.
     pub fn saw(&mut self, client: usize, seen: Seen, now: Time) {
         let (agent, sequence) = match seen {
-            Seen::Entry(agent, sequence) => (agent, sequence),
-            Seen::Changed(agent) => return self.breach(Breach::Changed, client, agent),
-            Seen::Stranger => return self.breach(Breach::Changed, client, u64::MAX),
+            Seen::Entry(agent, sequence) if sequence <= self.newest(agent) => (agent, sequence),
+            Seen::Entry(agent, sequence) => return self.forged(Forgery::Early(agent, sequence), client),
+            Seen::Changed(agent) => return self.forged(Forgery::Changed(agent), client),
+            Seen::Stranger => return self.forged(Forgery::Stranger, client),
+            Seen::Unasked(subject) => return self.forged(Forgery::Unasked(subject), client),
         };
         let subscriber = self.subscribers[client];
         let key = (client as u32, agent as u32);
@@ -218,7 +267,7 @@ impl Journal {
             if !subscriber.is_confirmed || owed.epoch != subscriber.epoch {
                 continue;
             }
-            let newest = self.publishers[*agent as usize].times.len() as u64;
+            let newest = self.newest(u64::from(*agent));
             let missing = owed.last.max(owed.floor).saturating_add(1)..=newest;
             if missing.clone().any(|sequence| self.is_owed(u64::from(*agent), sequence, subscriber)) {
                 found.push((*client as usize, u64::from(*agent)));
@@ -259,10 +308,12 @@ mod tests {
             journal.saw(0, seen, Time::ZERO);
         }
         journal.look(Time::ZERO + GAP_WITHIN);
+        journal.saw(0, Seen::Entry(0, 6), Time::ZERO);
         journal.saw(0, Seen::Changed(0), Time::ZERO);
         let lost = Breach::Lost { sequence: 3, published: Some(Time::from_millis(3)) };
         let breaches: Vec<Breach> = journal.breaches.iter().map(|(breach, ..)| *breach).collect();
-        assert_eq!(breaches, vec![Breach::Twice, Breach::Overtaken, lost, Breach::Changed]);
+        assert_eq!(breaches, vec![Breach::Twice, Breach::Overtaken, lost]);
+        assert_eq!(journal.forgeries, vec![(Forgery::Early(0, 6), 0), (Forgery::Changed(0), 0)]);
         assert_eq!(journal.outstanding(), vec![(0, 0)], "the fifth");
     }
 

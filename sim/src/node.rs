@@ -91,6 +91,8 @@ pub struct Node {
     pub plan: Plan,
     /// Its incarnation, 1 at first; all that it keeps when it restarts.
     pub incarnation: u64,
+    /// The same as it says it; another one where a planted bug wants that.
+    named: u64,
     /// What it put out in this incarnation.
     pub record: Record,
     /// Where it is: a row of the world's matrix.
@@ -136,6 +138,7 @@ impl Node {
             authority: signatures.verify_key(authority),
             plan,
             incarnation: 0,
+            named: 0,
             record: Record::default(),
             zone: 0,
             skew: 0,
@@ -221,13 +224,15 @@ impl Node {
         found.map(|(_, _, say)| say)
     }
 
-    pub(crate) fn start(&mut self, now: Now) {
+    /// Begins its next incarnation, which it calls `named`.
+    pub(crate) fn start(&mut self, now: Now, named: u64) {
         self.incarnation += 1;
+        self.named = named;
         self.record = Record::default();
         let identity = Identity {
             mesh: "sim".into(),
             admission: self.admission.clone(),
-            incarnation: self.incarnation,
+            incarnation: self.named,
             addresses: vec![self.plan.name.clone()],
             process: 0,
             version: "sim".to_string(),
@@ -261,7 +266,7 @@ impl Node {
     pub fn peer(&self) -> Peer {
         Peer {
             admission: self.admission.clone(),
-            incarnation: self.incarnation,
+            incarnation: self.named,
             addresses: vec![self.plan.name.clone()],
             process: 0,
             version: "sim".to_string(),

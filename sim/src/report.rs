@@ -42,6 +42,14 @@ pub struct Report {
     pub events: Events,
     /// Bytes that a node sent, with those of packets.
     pub bytes_per_node_per_second: f64,
+    /// The same in the part of the run in which nobody did any work; zero where there was none.
+    pub idle_bytes_per_node_per_second: f64,
+    /// From the write of a key until it was at every edge and aggregator that ran.
+    pub convergence_ms: Shares,
+    /// Payload bytes of events that came over links, for each byte that was new and wanted where it came.
+    pub payload_copies: f64,
+    /// Hops of event bundles from their origin until the last node that they came to.
+    pub rounds: Rounds,
     /// Whether the mesh served as it should in the end.
     pub healed: bool,
     /// What happened, line by line, where it was asked for.
@@ -115,6 +123,15 @@ pub struct Banned {
     pub p99_ms: f64,
 }
 
+/// Hops of bundles; zero without any.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Rounds {
+    /// Of the median bundle.
+    pub p50: usize,
+    /// Of the one that took most.
+    pub max: usize,
+}
+
 /// Entries of agents.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Events {
@@ -127,8 +144,8 @@ pub struct Events {
 }
 
 impl Report {
-    pub(crate) fn new(settings: &Settings, checks: &[&dyn Check]) -> Report {
-        let invariant = |check: &&dyn Check| {
+    pub(crate) fn new(settings: &Settings, checks: &mut [&mut dyn Check]) -> Report {
+        let invariant = |check: &&mut dyn Check| {
             let findings = check.findings().clone();
             Invariant {
                 name: check.name(),
@@ -162,6 +179,10 @@ impl Report {
             faults: 0,
             events: Events::default(),
             bytes_per_node_per_second: 0.0,
+            idle_bytes_per_node_per_second: 0.0,
+            convergence_ms: Shares::default(),
+            payload_copies: 0.0,
+            rounds: Rounds::default(),
             story: Vec::new(),
         }
     }

@@ -7,18 +7,22 @@ use starling_core::identity::Roles;
 use starling_core::interest::Pattern;
 use starling_core::rng::Rng;
 use starling_core::time::Time;
-use starling_core::wire::request::{Ask, KeyChange, SetKey};
+use starling_core::wire::request::{KeyChange, SetKey};
 
-use crate::check::{Behaved, Check, Counted, Delivered, Detected, Replicated, Scene};
+use crate::check::{Behaved, Check, Checks, Scene};
 use crate::clients::Clients;
 use crate::faults::{self, Fault};
 use crate::hostile::{Attack, STRIKES};
 use crate::journal::Journal;
+use crate::link::happens;
+use crate::mail::Mail;
+use crate::meter::Meter;
+use crate::mutants::Bug;
 use crate::node::{Plan, Signatures};
 use crate::queue::Queue;
-use crate::report::{Report, Shares};
-use crate::settings::Settings;
-use crate::world::{Mail, World};
+use crate::report::{Report, Rounds, Shares};
+use crate::settings::{FaultRates, Settings};
+use crate::world::World;
 
 /// How long nodes have to find one another before agents come and faults begin.
 const START: Duration = Duration::from_secs(5);
@@ -32,16 +36,16 @@ const WRITE: Duration = Duration::from_millis(200);
 const KEYS: u64 = 8;
 /// Topics of a region.
 const TOPICS: u64 = 4;
-/// A connection of the run's own.
-const CONNECTION: u32 = 0xFFFE;
 
 /// Something that the run does.
 #[derive(Debug)]
 enum Action {
     Look(usize),
+    Leave(usize),
     Publish,
     Write,
     Second,
+    Rest,
     Fault(Fault),
     Strike(usize),
 }
@@ -55,26 +59,30 @@ struct Run {
     actions: Queue<Action>,
     rng: Rng,
     faults: Vec<(Time, Fault)>,
-    delivered: Delivered,
-    counted: Counted,
-    detected: Detected,
-    replicated: Replicated,
-    behaved: Behaved,
+    checks: Checks,
     edges: Vec<usize>,
     /// Until when work is done.
     work_until: Time,
+    /// From when on nobody does anything, and how many bytes had been sent by then.
+    idle_from: Time,
+    idle_bytes: u64,
 }
 
 /// Simulates what `settings` say.
 pub fn run(settings: &Settings) -> Report {
+    run_with(settings, None)
+}
+
+/// The same with a bug in every node.
+pub(crate) fn run_with(settings: &Settings, bug: Option<Box<dyn Bug>>) -> Report {
     let begun = Instant::now();
-    let mut run = Run::new(settings.clone());
+    let mut run = Run::new(settings.clone(), bug);
     run.go();
     run.report(begun.elapsed())
 }
 
 impl Run {
-    fn new(settings: Settings) -> Run {
+    fn new(settings: Settings, bug: Option<Box<dyn Bug>>) -> Run {
         let signatures = if settings.ed25519 { Signatures::Ed25519 } else { Signatures::Keyed };
         let mut world = World::with(settings.near, signatures, settings.seed);
         world.wire = settings.wire;
@@ -82,25 +90,28 @@ impl Run {
         (world.clock_skew, world.processors) = (settings.clock_skew, settings.processors);
         world.story = settings.story.then(Vec::new);
         world.matrix = settings.matrix.clone();
+        (world.meter, world.bug) = (Some(Meter::default()), bug);
         let edges = build(&mut world, &settings);
         let mut rng = Rng::new(settings.seed ^ 0xC11E);
         let (clients, subjects) = make_clients(&settings, &world, &edges, &mut rng);
         let journal = Journal::new(clients.all.len(), subjects);
+        let work_until = Time::ZERO + START + ATTACH + settings.time;
+        let is_idle = settings.agents == 0 && settings.faults == FaultRates::default();
+        let idle_from = if is_idle { Time::ZERO + START + ATTACH } else { work_until + settings.settle / 2 };
         let keys = (0..KEYS).map(|number| format!("key-{number}")).collect();
+        let checks = Checks::new(keys, Behaved::new(settings.attack, &world));
         Run {
-            behaved: Behaved::new(settings.attack, &world),
             world,
             clients,
             journal,
             actions: Queue::default(),
             rng,
             faults: Vec::new(),
-            delivered: Delivered::default(),
-            counted: Counted::default(),
-            detected: Detected::default(),
-            replicated: Replicated::new(keys),
+            checks,
             edges,
-            work_until: Time::ZERO + START + ATTACH + settings.time,
+            work_until,
+            idle_from,
+            idle_bytes: 0,
             settings,
         }
     }
@@ -118,7 +129,9 @@ impl Run {
             let at = Time::ZERO + START + Duration::from_nanos(self.rng.below(LOOK.as_nanos() as u64));
             self.actions.push(at, Action::Look(client));
         }
+        self.plan_leaving();
         self.actions.push(Time::ZERO + Duration::from_secs(1), Action::Second);
+        self.actions.push(self.idle_from, Action::Rest);
         if self.settings.agents > 0 {
             self.actions.push(Time::ZERO + START + ATTACH / 2, Action::Publish);
             self.actions.push(Time::ZERO + START + ATTACH, Action::Write);
@@ -143,6 +156,16 @@ impl Run {
         self.each_check(|check, now, scene| check.at_end(now, scene));
     }
 
+    fn plan_leaving(&mut self) {
+        let mut rng = Rng::new(self.settings.seed ^ 0x1EA7E);
+        for client in 0..self.clients.all.len() {
+            if happens(self.settings.leaving, &mut rng) {
+                let after = Duration::from_nanos(rng.below(self.settings.time.as_nanos() as u64 + 1));
+                self.actions.push(Time::ZERO + START + ATTACH + after, Action::Leave(client));
+            }
+        }
+    }
+
     fn act(&mut self, action: Action) {
         let now = self.world.now;
         match action {
@@ -150,6 +173,7 @@ impl Run {
                 self.clients.look_after(client, &mut self.world, &mut self.journal);
                 self.actions.push(now + LOOK, Action::Look(client));
             }
+            Action::Leave(client) => self.clients.leave(client, &mut self.world, &mut self.journal),
             Action::Publish if now >= self.work_until => {}
             Action::Publish => {
                 self.publish();
@@ -162,7 +186,12 @@ impl Run {
                 self.write();
                 self.actions.push(now + WRITE, Action::Write);
             }
+            Action::Rest => self.idle_bytes = self.world.bytes(),
             Action::Second => {
+                let World { nodes, meter, .. } = &mut self.world;
+                if let Some(meter) = meter {
+                    meter.without(now, |node| nodes[node].is_running());
+                }
                 self.each_check(|check, now, scene| check.each_second(now, scene));
                 self.actions.push(now + Duration::from_secs(1), Action::Second);
             }
@@ -190,21 +219,29 @@ impl Run {
         let edge = self.edges[self.rng.below(self.edges.len() as u64) as usize];
         let key = format!("key-{}", self.rng.below(KEYS));
         let value = Bytes::copy_from_slice(&self.rng.next_u64().to_le_bytes());
-        if self.world.nodes[edge].is_active() {
-            let change = Some(KeyChange::Put(value));
-            self.world.ask(edge, CONNECTION, 1, Ask::SetKey(SetKey { key, change }));
-            self.world.nodes[edge].record.replies.clear();
+        if self.settings.keys {
+            self.clients.write(edge, SetKey { key, change: Some(KeyChange::Put(value)) }, &mut self.world);
         }
     }
 
     fn read_mail(&mut self) {
         while !self.world.mail.is_empty() {
             for (node, mail) in std::mem::take(&mut self.world.mail) {
-                if let Mail::Event(event) = &mail {
-                    self.world.tell(|world| format!("{}: {event:?}", world.nodes[node].plan.name));
-                    self.each_check(|check, now, scene| check.on_event(now, node, event, scene));
+                match mail {
+                    Mail::Sent(sent) => {
+                        self.each_check(|check, now, scene| check.on_sent(now, node, &sent, scene));
+                    }
+                    Mail::Said(statement) => {
+                        self.each_check(|check, now, scene| check.on_said(now, node, &statement, scene));
+                    }
+                    Mail::Event(event) => {
+                        self.world.tell(|world| format!("{}: {event:?}", world.nodes[node].plan.name));
+                        self.each_check(|check, now, scene| check.on_event(now, node, &event, scene));
+                    }
+                    Mail::Reply(..) | Mail::Frame(..) => {
+                        self.clients.hear(mail, &mut self.world, &mut self.journal);
+                    }
                 }
-                self.clients.hear(mail, &mut self.world, &mut self.journal);
             }
         }
     }
@@ -212,30 +249,21 @@ impl Run {
     fn each_check(&mut self, mut with: impl FnMut(&mut dyn Check, Time, &mut Scene<'_>)) {
         let now = self.world.now;
         let mut scene = Scene { world: &mut self.world, clients: &self.clients, journal: &mut self.journal };
-        let checks: [&mut dyn Check; 5] = [
-            &mut self.delivered,
-            &mut self.counted,
-            &mut self.detected,
-            &mut self.replicated,
-            &mut self.behaved,
-        ];
-        checks.into_iter().for_each(|check| with(check, now, &mut scene));
+        self.checks.each().into_iter().for_each(|check| with(check, now, &mut scene));
     }
 
     fn report(mut self, wall: Duration) -> Report {
-        let checks: [&dyn Check; 5] =
-            [&self.delivered, &self.counted, &self.detected, &self.replicated, &self.behaved];
-        let mut report = Report::new(&self.settings, &checks);
+        let mut report = Report::new(&self.settings, &mut self.checks.each());
         report.trace_hash = starling_core::id::hex(&self.world.trace_hash());
         report.steps = self.world.steps();
         report.simulated_seconds = self.world.now.as_millis() as f64 / 1000.0;
         report.wall_seconds = wall.as_secs_f64();
-        report.detection_ms = Shares::of(&self.detected.times);
-        report.crashes = self.detected.crashes;
-        report.false_deaths = self.detected.false_deaths;
+        report.detection_ms = Shares::of(&self.checks.detected.times);
+        report.crashes = self.checks.detected.crashes;
+        report.false_deaths = self.checks.detected.false_deaths;
         report.rehomed_ms = Shares::of(&self.clients.away);
         report.faults = self.faults.len() as u64;
-        report.banned = self.behaved.banned();
+        report.banned = self.checks.behaved.banned();
         report.delivery_ms = Shares::of(&self.journal.delays);
         report.events.published = self.journal.entries();
         report.events.delivered = self.journal.delivered;
@@ -243,6 +271,17 @@ impl Run {
         report.story = self.world.story.take().unwrap_or_default();
         let nodes = self.world.nodes.len().max(1) as f64;
         report.bytes_per_node_per_second = self.world.bytes() as f64 / nodes / report.simulated_seconds;
+        let idle = self.world.now.since(self.idle_from).as_secs_f64();
+        if idle > 0.0 {
+            report.idle_bytes_per_node_per_second =
+                (self.world.bytes() - self.idle_bytes) as f64 / nodes / idle;
+        }
+        if let Some(meter) = &mut self.world.meter {
+            let (p50, max) = meter.hops();
+            report.rounds = Rounds { p50, max };
+            report.convergence_ms = Shares::of(&meter.converged);
+            report.payload_copies = meter.copied as f64 / meter.needed.max(1) as f64;
+        }
         report
     }
 }

@@ -23,6 +23,8 @@ pub struct Scenario {
     pub regions: Option<usize>,
     /// Agents.
     pub agents: Option<u64>,
+    /// Share of clients that leave for good, 0.0 to 1.0.
+    pub leaving: f64,
     /// Entries a second.
     pub rate: Option<u64>,
     /// Seconds with work and faults.
@@ -104,6 +106,8 @@ pub struct Faults {
     pub close_s: u64,
     /// Part of a region is cut off.
     pub partition_s: u64,
+    /// An edge is killed for good.
+    pub death_s: u64,
 }
 
 /// A wall clock is off by so much at the most.
@@ -149,6 +153,7 @@ impl Scenario {
         }
         settings.edges = self.nodes.unwrap_or(settings.edges).max(settings.regions);
         settings.agents = self.agents.unwrap_or(settings.agents);
+        settings.leaving = self.leaving.clamp(0.0, 1.0);
         settings.rate = self.rate.unwrap_or(settings.rate);
         settings.time = self.time_s.map_or(settings.time, Duration::from_secs);
         settings.settle = self.settle_s.map_or(settings.settle, Duration::from_secs);
@@ -178,6 +183,7 @@ impl Scenario {
             one_way: Duration::from_secs(faults.one_way_s),
             close: Duration::from_secs(faults.close_s),
             partition: Duration::from_secs(faults.partition_s),
+            death: Duration::from_secs(faults.death_s),
         };
         if let Some(attack) = self.attackers.attack {
             settings.set_attack(attack, self.attackers.count);

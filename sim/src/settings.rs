@@ -26,10 +26,14 @@ pub struct Settings {
     pub coordinators: usize,
     /// Agents over all edges.
     pub agents: u64,
+    /// Share of clients that leave for good during the work, 0.0 to 1.0.
+    pub leaving: f64,
     /// Agents that share a connection.
     pub agents_per_client: u64,
     /// Entries published a second, all agents together.
     pub rate: u64,
+    /// Whether agents write keys.
+    pub keys: bool,
     /// How long faults are on.
     pub time: Duration,
     /// How long the mesh has to heal, and is then at rest.
@@ -71,6 +75,8 @@ pub struct FaultRates {
     pub close: Duration,
     /// Some nodes of a region are cut off from the rest of it.
     pub partition: Duration,
+    /// An edge is killed for good; each region keeps two.
+    pub death: Duration,
 }
 
 impl Default for Settings {
@@ -82,8 +88,10 @@ impl Default for Settings {
             aggregators: 2,
             coordinators: 1,
             agents: 200,
+            leaving: 0.0,
             agents_per_client: 10,
             rate: 200,
+            keys: true,
             time: Duration::from_secs(30),
             settle: Duration::from_secs(30),
             near: Conditions::perfect(Duration::from_micros(500)),
@@ -149,6 +157,7 @@ impl Settings {
             one_way: sometimes(10, &mut rng),
             close: sometimes(4, &mut rng),
             partition: sometimes(20, &mut rng),
+            death: Duration::ZERO,
         };
         let drawn = Settings {
             seed,

@@ -5,19 +5,20 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::Duration;
 
 use bytes::Bytes;
-use starling_core::event::Event;
 use starling_core::hot::counters::Snapshot;
 use starling_core::hot::plane::Touched;
 use starling_core::identity::Signer;
 use starling_core::limits;
-use starling_core::machine::{ConnectionSlot, Input, LinkSlot, Outbox, Output};
+use starling_core::machine::{Input, LinkSlot, Outbox, Output};
 use starling_core::rng::Rng;
 use starling_core::time::{Now, Time};
-use starling_core::wire::request::Say;
 
 use crate::hostile::Hostile;
 use crate::link::{Conditions, Pair, Sent};
+use crate::mail::Mail;
 use crate::matrix::Matrix;
+use crate::meter::Meter;
+use crate::mutants::Bug;
 use crate::network::{DIAL_AGAIN, DIAL_TIMEOUT};
 use crate::node::{Node, Plan, Signatures};
 use crate::outlet::Effect;
@@ -57,20 +58,6 @@ pub(crate) enum Transit {
 
 /// Lines of a story.
 const STORY_LINES_MAX: usize = 100_000;
-/// Connections from here on are those of modelled clients: what is said to them is mail.
-pub(crate) const CLIENTS: u32 = 1 << 24;
-
-/// What a node said to the world outside of the mesh.
-#[derive(Debug)]
-pub(crate) enum Mail {
-    /// An answer or a notice to a client.
-    Reply(ConnectionSlot, u64, Box<Say>),
-    /// A frame of the hot path to a client.
-    Frame(ConnectionSlot, Bytes),
-    /// Something that people may want to know.
-    Event(Event),
-}
-
 /// Nodes, what is on its way between them, and the time.
 pub struct World {
     /// All nodes, by the index that [`World::add`] gave.
@@ -92,6 +79,10 @@ pub struct World {
     pub(crate) story: Option<Vec<String>>,
     /// What nodes said to modelled clients and to people since somebody took it.
     pub(crate) mail: Vec<(usize, Mail)>,
+    /// Measures the whole, where somebody wants to know; then bundles are mail, too.
+    pub(crate) meter: Option<Meter>,
+    /// What is wrong with every node on purpose.
+    pub(crate) bug: Option<Box<dyn Bug>>,
     pub(crate) now: Time,
     pub(crate) signatures: Signatures,
     pub(crate) rng: Rng,
@@ -139,6 +130,8 @@ impl World {
             keeps_events: true,
             story: None,
             mail: Vec::new(),
+            meter: None,
+            bug: None,
             now: Time::ZERO,
             signatures,
             rng: Rng::new(seed),
@@ -232,8 +225,8 @@ impl World {
 
     /// Starts a node that does not run, in its next incarnation.
     pub fn start(&mut self, index: usize) {
-        let now = self.now_at(index);
-        self.nodes[index].start(now);
+        let (now, named) = (self.now_at(index), self.bugged_incarnation(index));
+        self.nodes[index].start(now, named);
         self.input(index, Input::Wake);
     }
 
@@ -259,6 +252,8 @@ impl World {
     }
 
     fn handle(&mut self, index: usize, input: Input) {
+        self.hide_pause(index);
+        let Some(input) = self.bugged_input(index, input) else { return };
         let now = self.now_at(index);
         self.trace_input(index, &input);
         let mut out = std::mem::take(&mut self.outbox);

@@ -15,7 +15,7 @@ fn settings(attack: Attack, seconds: u64) -> Settings {
         agents_per_client: 4,
         time: Duration::from_secs(seconds),
         settle: Duration::from_secs(12),
-        ..Settings::quiet()
+        ..Settings::default()
     };
     settings.set_attack(attack, 1);
     settings

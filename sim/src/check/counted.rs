@@ -17,8 +17,8 @@ impl Check for Counted {
     }
 
     fn at_end(&mut self, now: Time, scene: &mut Scene<'_>) {
-        let agents: u64 =
-            scene.clients.all.iter().map(|client| client.agents.end - client.agents.start).sum();
+        let staying = scene.clients.all.iter().filter(|client| !client.has_left());
+        let agents: u64 = staying.map(|client| client.agents.end - client.agents.start).sum();
         for at in 0..scene.world.nodes.len() {
             if scene.world.nodes[at].plan.roles != Roles::COORDINATOR || !scene.world.nodes[at].is_active() {
                 continue;

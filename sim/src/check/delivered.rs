@@ -1,4 +1,4 @@
-//! ORD, UNIQ, AUTH: what is published comes once, in order, as it was, and never silently not at all.
+//! ORD, UNIQ: what is published comes once and in order, and never silently not at all.
 
 use starling_core::time::Time;
 
@@ -32,7 +32,8 @@ impl Check for Delivered {
             let wrong = format!("client {client} lacks entries of agent {agent} and knows of no gap");
             self.findings.note(now, Some(wrong));
         }
-        for (at, client) in scene.clients.all.iter().enumerate() {
+        let staying = scene.clients.all.iter().enumerate().filter(|(_, client)| !client.has_left());
+        for (at, client) in staying {
             let edge = &scene.world.nodes[client.edge()].plan.name;
             let wrong = match (client.is_ready(), client.has_all_acknowledged()) {
                 (true, true) => None,

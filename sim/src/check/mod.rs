@@ -4,32 +4,49 @@
 //! and at the end, when faults have ended and the mesh had time to heal. It counts how often it
 //! looked, so that a check that never ran is not taken for one that held.
 
+mod authentic;
 mod behaved;
+mod bounded;
 mod counted;
 mod delivered;
 mod detected;
+mod forgotten;
+mod located;
 mod replicated;
+mod unequivocal;
 
 use starling_core::event::Event;
+use starling_core::membership::detector::Statement;
 use starling_core::time::Time;
 
 use crate::clients::Clients;
 use crate::faults::Fault;
 use crate::journal::Journal;
+use crate::meter::Passing;
 use crate::world::World;
 
+use authentic::Authentic;
 pub(crate) use behaved::Behaved;
-pub(crate) use counted::Counted;
-pub(crate) use delivered::Delivered;
+use bounded::Bounded;
+use counted::Counted;
+use delivered::Delivered;
 pub(crate) use detected::Detected;
-pub(crate) use replicated::Replicated;
+use forgotten::Forgotten;
+use located::Located;
+use replicated::Replicated;
+use unequivocal::Unequivocal;
 
 /// Every property with what it says; docs/simulation.md has more.
-pub const INVARIANTS: [(&str, &str); 5] = [
-    ("delivered", "what is published comes once, in order, unchanged, or a gap is told"),
+pub const INVARIANTS: [(&str, &str); 10] = [
+    ("delivered", "what is published comes once and in order, or a gap is told"),
+    ("authentic", "nothing comes that was not published so, and asked for"),
+    ("unequivocal", "no node signs two bundles for one number"),
     ("counted", "at rest every agent is counted once"),
     ("detected", "no live and reachable node is declared dead, and a dead one is"),
     ("replicated", "when faults have ended, all agree about every key"),
+    ("located", "at rest a region's aggregators know the home of every agent there"),
+    ("bounded", "what a node keeps stays within its limits, and at rest it owes nothing"),
+    ("forgotten", "nothing is kept for who has been dead for long"),
     ("behaved", "who provably lies is banned by all honest nodes, and no honest node ever is"),
 ];
 
@@ -76,6 +93,10 @@ pub(crate) trait Check {
     fn name(&self) -> &'static str;
     /// A node said something.
     fn on_event(&mut self, _now: Time, _node: usize, _event: &Event, _scene: &mut Scene<'_>) {}
+    /// A node puts a bundle on a link.
+    fn on_sent(&mut self, _now: Time, _node: usize, _sent: &Passing, _scene: &mut Scene<'_>) {}
+    /// A node says something of itself or of another, for the first time or again.
+    fn on_said(&mut self, _now: Time, _node: usize, _said: &Statement, _scene: &mut Scene<'_>) {}
     /// Something goes wrong, or ends.
     fn on_fault(&mut self, _now: Time, _fault: &Fault, _scene: &mut Scene<'_>) {}
     /// Another second passed.
@@ -84,4 +105,52 @@ pub(crate) trait Check {
     fn at_end(&mut self, _now: Time, _scene: &mut Scene<'_>) {}
     /// What was found.
     fn findings(&self) -> &Findings;
+}
+
+/// All of them, in the order of [`INVARIANTS`].
+pub(crate) struct Checks {
+    delivered: Delivered,
+    authentic: Authentic,
+    unequivocal: Unequivocal,
+    counted: Counted,
+    pub detected: Detected,
+    replicated: Replicated,
+    located: Located,
+    bounded: Bounded,
+    forgotten: Forgotten,
+    pub behaved: Behaved,
+}
+
+impl Checks {
+    /// `keys` are those that somebody writes.
+    pub fn new(keys: Vec<String>, behaved: Behaved) -> Checks {
+        Checks {
+            delivered: Delivered::default(),
+            authentic: Authentic::default(),
+            unequivocal: Unequivocal::default(),
+            counted: Counted::default(),
+            detected: Detected::default(),
+            replicated: Replicated::new(keys),
+            located: Located::default(),
+            bounded: Bounded::default(),
+            forgotten: Forgotten::default(),
+            behaved,
+        }
+    }
+
+    /// Each of them.
+    pub fn each(&mut self) -> [&mut dyn Check; INVARIANTS.len()] {
+        [
+            &mut self.delivered,
+            &mut self.authentic,
+            &mut self.unequivocal,
+            &mut self.counted,
+            &mut self.detected,
+            &mut self.replicated,
+            &mut self.located,
+            &mut self.bounded,
+            &mut self.forgotten,
+            &mut self.behaved,
+        ]
+    }
 }

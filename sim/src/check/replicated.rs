@@ -33,6 +33,7 @@ impl Check for Replicated {
 
     fn at_end(&mut self, now: Time, scene: &mut Scene<'_>) {
         let has_replica = |roles: Roles| roles.has(Roles::EDGE) || roles.has(Roles::AGGREGATOR);
+        let mut is_any = false;
         for key in &self.keys {
             let mut values: BTreeMap<Bytes, Vec<String>> = BTreeMap::new();
             let mut silent = Vec::new();
@@ -50,6 +51,7 @@ impl Check for Replicated {
                     Some(_) | None => silent.push(node.plan.name.clone()),
                 }
             }
+            is_any |= values.keys().any(|value| !value.is_empty());
             let wrong = match (values.len() > 1, silent.is_empty()) {
                 (false, true) => None,
                 (true, _) => Some(format!("key {key}: {:?}", values.values())),
@@ -57,6 +59,8 @@ impl Check for Replicated {
             };
             self.findings.note(now, wrong);
         }
+        let is_lost = scene.clients.written > 0 && !is_any;
+        self.findings.note(now, is_lost.then(|| "what was written is nowhere".to_string()));
     }
 
     fn findings(&self) -> &Findings {
