@@ -246,8 +246,10 @@ impl Journal {
         let published = self.publishers[agent as usize].times.get(sequence as usize - 1);
         self.delays.extend(published.map(|at| now.since(*at)));
         let missing = owed.last.max(owed.floor).saturating_add(1)..sequence;
-        if is_held && missing.clone().any(|sequence| self.is_owed(agent, sequence, &subscriber)) {
-            self.holes.push(Hole { client, agent, first: missing.start, seen: now });
+        if let Some(first) =
+            missing.clone().find(|sequence| is_held && self.is_owed(agent, *sequence, &subscriber))
+        {
+            self.holes.push(Hole { client, agent, first, seen: now });
         }
         owed.last = sequence;
         self.owed.insert(key, owed);
