@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde::Serialize;
-use starling_sim::{Attack, Matrix, Report, Scenario, Settings};
+use starling_sim::{Attack, Matrix, Mutant, Mutants, Report, Scenario, Settings};
 
 use crate::args::SimArgs;
 use crate::exit::{ExitCode, Failure};
@@ -17,6 +17,9 @@ use crate::output::{Output, Render};
 pub fn run(args: &SimArgs, output: &Output) -> Result<(), Failure> {
     if args.list {
         return output.print(&List::new());
+    }
+    if args.mutants {
+        return mutants(args, output);
     }
     match args.seeds.clone() {
         None => one(args, output),
@@ -61,6 +64,21 @@ fn many(args: &SimArgs, seeds: std::ops::Range<u64>, output: &Output) -> Result<
     match answer.failed.len() {
         0 => Ok(()),
         count => Err(Failure::new(ExitCode::Failed, format!("{count} of {} seeds failed", answer.seeds))),
+    }
+}
+
+fn mutants(args: &SimArgs, output: &Output) -> Result<(), Failure> {
+    let found = starling_sim::hunt_all(|verdict| {
+        let word = if verdict.is_caught { "caught" } else { "MISSED" };
+        output.note(&format!("{}: {word}, {:.1} s", verdict.name, verdict.wall_seconds));
+    });
+    if let Some(path) = &args.json {
+        write(path, &found)?;
+    }
+    output.print(&Hunted(&found))?;
+    match found.missed.as_slice() {
+        [] => Ok(()),
+        missed => Err(Failure::new(ExitCode::Failed, format!("not caught: {}", missed.join(", ")))),
     }
 }
 
@@ -158,6 +176,7 @@ struct List {
     scenarios: Vec<Named>,
     attacks: Vec<Named>,
     invariants: Vec<Named>,
+    mutants: Vec<Named>,
 }
 
 #[derive(Debug, Serialize)]
@@ -174,6 +193,7 @@ impl List {
             scenarios: Scenario::all().iter().map(named).collect(),
             attacks: Attack::all().iter().map(named).collect(),
             invariants: starling_sim::INVARIANTS.iter().map(named).collect(),
+            mutants: Mutant::all().iter().map(|mutant| named(&(mutant.name, mutant.about))).collect(),
         }
     }
 }
@@ -181,11 +201,10 @@ impl List {
 impl Render for List {
     fn table(&self) -> String {
         let lines =
-            |of: &[Named]| of.iter().map(|n| format!("  {:12} {}\n", n.name, n.about)).collect::<String>();
-        {
-            let (attacks, invariants) = (lines(&self.attacks), lines(&self.invariants));
-            format!("scenarios:\n{}attacks:\n{attacks}invariants:\n{invariants}", lines(&self.scenarios))
-        }
+            |of: &[Named]| of.iter().map(|n| format!("  {:18} {}\n", n.name, n.about)).collect::<String>();
+        let (scenarios, attacks) = (lines(&self.scenarios), lines(&self.attacks));
+        let (invariants, mutants) = (lines(&self.invariants), lines(&self.mutants));
+        format!("scenarios:\n{scenarios}attacks:\n{attacks}invariants:\n{invariants}mutants:\n{mutants}")
     }
 }
 
@@ -210,6 +229,28 @@ impl Render for Many {
         let lines: String = self.failed.iter().map(|failed| format!("failed: {}\n", failed.replay)).collect();
         let (seeds, failed, wall) = (self.seeds, self.failed.len(), self.wall_seconds);
         format!("{lines}{seeds} seeds, {failed} failed, {wall:.1} s\n")
+    }
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Hunted<'a>(&'a Mutants);
+
+impl Render for Hunted<'_> {
+    fn table(&self) -> String {
+        let found = self.0;
+        let mut lines = format!("{:18} {:12} {:>4}  what was seen\n", "mutant", "breaks", "seed");
+        for mutant in &found.mutants {
+            let seen = match (&mutant.example, mutant.broken_without.as_slice()) {
+                (None, []) => "MISSED".to_string(),
+                (Some(example), []) => example.clone(),
+                (_, broken) => format!("MISSED: without it seeds {broken:?} do not hold either"),
+            };
+            let seed = mutant.seed.map_or("-".to_string(), |seed| seed.to_string());
+            lines += &format!("{:18} {:12} {seed:>4}  {seen}\n", mutant.name, mutant.breaks);
+        }
+        let (planted, caught, wall) = (found.planted, found.caught, found.wall_seconds);
+        format!("{lines}{planted} planted, {caught} caught, {wall:.1} s\n")
     }
 }
 
@@ -253,7 +294,21 @@ impl Render for Shown<'_> {
             ("delivery", shares(report.delivery_ms)),
             ("re-homed", shares(report.rehomed_ms)),
             ("banned", format!("{} guilty, {} innocent", report.banned.guilty, report.banned.innocent)),
-            ("traffic", format!("{:.0} bytes a node and second", report.bytes_per_node_per_second)),
+            ("convergence", shares(report.convergence_ms)),
+            (
+                "traffic",
+                format!(
+                    "{:.0} bytes a node and second, {:.0} when idle",
+                    report.bytes_per_node_per_second, report.idle_bytes_per_node_per_second
+                ),
+            ),
+            (
+                "copies",
+                format!(
+                    "{:.2} of a payload for each node that needs it, hops p50 {}, max {}",
+                    report.payload_copies, report.rounds.p50, report.rounds.max
+                ),
+            ),
         ];
         for invariant in &report.invariants {
             lines.push((invariant.name, format!("{} of {} checks", invariant.violations, invariant.checks)));

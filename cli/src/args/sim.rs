@@ -13,6 +13,7 @@ Examples:
   starling sim --seed 7
   starling sim --seeds 1..200
   starling sim --nodes 50 --regions 2 --agents 10000 --time 10m --json report.json
+  starling sim --mutants
 
 Without a size the seed draws the mesh, its network, its work and its faults.
 Ends with 1 when something does not hold, and prints how to see it again.";
@@ -66,7 +67,11 @@ pub struct SimArgs {
     /// Write the report to this file as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// List scenarios, attacks and invariants.
+    /// Plant bugs, one after another, and see whether the invariants find them; ends with 1 if not.
+    #[arg(long, conflicts_with_all = ["seed", "seeds", "nodes", "regions", "agents", "rate", "time", "rtt",
+        "scenario", "wire", "ed25519", "story", "list", "attack", "attackers"])]
+    pub mutants: bool,
+    /// List scenarios, attacks, invariants and planted bugs.
     #[arg(long, exclusive = true)]
     pub list: bool,
 }
