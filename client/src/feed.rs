@@ -12,12 +12,11 @@ use std::time::Instant;
 use bytes::Bytes;
 use starling_core::id::AgentId;
 use starling_core::wire::agent::{Deliver, System, SystemAcknowledge};
-use starling_core::wire::bundle::Class;
-use starling_core::wire::codec::{DecodeError, Reader};
-use starling_core::wire::entry::take_entry;
 use tokio::sync::Notify;
 
 use crate::agent::Agent;
+use crate::copies::{Arrival, Copies};
+use crate::unpacker::Unpacker;
 
 /// Bytes of directed messages that are kept for an agent before its inbox is opened.
 const UNOPENED_BYTES_MAX: usize = 256 * 1024;
@@ -61,9 +60,10 @@ pub struct Event {
     pub clock: u64,
 }
 
+/// What waits to be read.
 #[derive(Debug)]
-enum Item {
-    Deliver(Arc<Deliver>),
+pub(crate) enum Item {
+    Deliver(Arrival, Arc<Deliver>),
     System(System),
     Gap(String),
 }
@@ -72,7 +72,7 @@ impl Item {
     fn bytes(&self) -> usize {
         ITEM_BYTES
             + match self {
-                Item::Deliver(deliver) => deliver.body.len(),
+                Item::Deliver(_, deliver) => deliver.body.len(),
                 Item::System(system) => system.payload.len(),
                 Item::Gap(_) => 0,
             }
@@ -116,6 +116,8 @@ pub(crate) struct Feed {
     arrived: Notify,
     gate: Arc<Gate>,
     bytes_max: usize,
+    /// What was handed on; it outlives a reader.
+    copies: Mutex<Copies>,
 }
 
 #[derive(Debug)]
@@ -141,18 +143,25 @@ impl Feed {
             interrupted: None,
             moved: Instant::now(),
         };
-        Arc::new(Feed { queue: Mutex::new(queue), arrived: Notify::new(), gate, bytes_max })
+        // Only an inbox may wait for its reader.
+        let copies = Mutex::new(if has_reader { Copies::of_subjects() } else { Copies::of_inbox() });
+        Arc::new(Feed { queue: Mutex::new(queue), arrived: Notify::new(), gate, bytes_max, copies })
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What was handed on, for the one who reads.
+    pub fn copies(&self) -> MutexGuard<'_, Copies> {
+        self.copies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Queues a delivery; whether the feed is full now.
-    pub fn deliver(&self, deliver: Arc<Deliver>) -> bool {
+    pub fn deliver(&self, arrival: Arrival, deliver: Arc<Deliver>) -> bool {
         let interrupted = self.lock().interrupted;
         interrupted.into_iter().for_each(|reason| self.gap(reason));
-        self.push(Item::Deliver(deliver))
+        self.push(Item::Deliver(arrival, deliver))
     }
 
     /// Queues a system update; whether the feed is full now.
@@ -250,12 +259,13 @@ impl Feed {
         let items = std::mem::take(&mut self.lock().items);
         let waiting = items.into_iter().filter_map(|item| match item {
             Item::System(system) => Some((system.agent, system.index)),
-            Item::Deliver(_) | Item::Gap(_) => None,
+            Item::Deliver(..) | Item::Gap(_) => None,
         });
         waiting.last()
     }
 
-    async fn next(&self) -> Option<Item> {
+    /// What waits longest; `None` once nothing will come.
+    pub async fn next(&self) -> Option<Item> {
         loop {
             let arrived = self.arrived.notified();
             {
@@ -292,58 +302,6 @@ impl Queue {
         self.items.push_front(Item::Gap("the inbox was not open, older messages are gone".to_owned()));
         self.bytes += ITEM_BYTES;
     }
-}
-
-/// Takes entries out of deliveries.
-#[derive(Debug, Default)]
-struct Unpacker {
-    current: Option<(Arc<Deliver>, usize, u16)>,
-}
-
-impl Unpacker {
-    async fn next(&mut self, feed: &Feed) -> Option<Notice> {
-        loop {
-            if let Some((deliver, at, left)) = self.current.take().filter(|(_, _, left)| *left > 0) {
-                return Some(match entry_at(&deliver, at) {
-                    Ok((event, end)) => {
-                        self.current = Some((deliver, end, left - 1));
-                        Notice::Event(event)
-                    }
-                    Err(error) => Notice::Gap { reason: format!("the edge sent a malformed entry: {error}") },
-                });
-            }
-            match feed.next().await? {
-                Item::Deliver(deliver) => {
-                    let count = deliver.count;
-                    self.current = Some((deliver, 0, count));
-                }
-                Item::Gap(reason) => return Some(Notice::Gap { reason }),
-                Item::System(_) => {}
-            }
-        }
-    }
-}
-
-fn entry_at(deliver: &Deliver, at: usize) -> Result<(Event, usize), DecodeError> {
-    let rest = deliver.body.get(at..).ok_or(DecodeError::Truncated)?;
-    let mut reader = Reader::new(rest);
-    let entry = take_entry(&mut reader)?;
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|_| DecodeError::Invalid("subject"));
-    let reply = entry.extras.reply.as_deref().map(text).transpose()?;
-    let is_inbox = matches!(deliver.receivers, starling_core::wire::agent::Receivers::Inbox(_));
-    let event = Event {
-        subject: if is_inbox { String::new() } else { text(&deliver.subject)? },
-        publisher: deliver.agent(entry.agent).ok_or(DecodeError::Invalid("agent"))?,
-        sequence: entry.sequence,
-        payload: deliver.body.slice_ref(entry.payload),
-        reply,
-        trace: entry.extras.trace,
-        deadline_ms: entry.extras.deadline,
-        signature: entry.extras.signature,
-        is_priority: deliver.class == Class::EventPriority,
-        clock: deliver.clock,
-    };
-    Ok((event, at + reader.position()))
 }
 
 /// An open subscription; dropping it ends it.
@@ -473,21 +431,22 @@ mod tests {
     #[test]
     fn what_comes_of_another_edge_comes_behind_a_gap() {
         let feed = Feed::new(Arc::default(), 1024, true);
-        feed.deliver(delivery());
+        let arrival = Arrival { connection: 1, at: Instant::now() };
+        feed.deliver(arrival, delivery());
         feed.interrupt("lost");
-        feed.deliver(delivery());
-        feed.deliver(delivery());
+        feed.deliver(arrival, delivery());
+        feed.deliver(arrival, delivery());
         feed.gap("in force");
         // A stream that was quiet meanwhile has one gap, at the place from which it is whole.
         feed.interrupt("lost");
         feed.gap("in force again");
-        feed.deliver(delivery());
+        feed.deliver(arrival, delivery());
         let kinds: String = feed
             .lock()
             .items
             .iter()
             .map(|item| match item {
-                Item::Deliver(_) => 'd',
+                Item::Deliver(..) => 'd',
                 Item::System(_) => 's',
                 Item::Gap(_) => 'g',
             })

@@ -12,6 +12,7 @@
 mod agent;
 mod backoff;
 mod client;
+mod copies;
 mod error;
 mod feed;
 mod finding;
@@ -21,6 +22,7 @@ pub mod session;
 mod settings;
 mod state;
 mod supervisor;
+mod unpacker;
 mod window;
 
 pub use agent::{Agent, ChangeReceipt, Publication, PublishId};

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use starling_core::wire::agent::{Deliver, Receivers, System, SystemAcknowledge};
 use starling_core::wire::request::{Closed, RefusedCode, Say};
 
+use crate::copies::Arrival;
 use crate::error::FailureReason;
 use crate::feed::Feed;
 use crate::inner::Inner;
@@ -27,8 +29,9 @@ impl Link {
 
     fn deliver(&mut self, state: &State, deliver: Deliver) {
         let deliver = Arc::new(deliver);
+        let arrival = Arrival { connection: self.epoch, at: Instant::now() };
         let mut push = |feed: &Arc<Feed>| {
-            if feed.deliver(Arc::clone(&deliver)) {
+            if feed.deliver(arrival, Arc::clone(&deliver)) {
                 self.full.push(Arc::clone(feed));
             }
         };

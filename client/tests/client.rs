@@ -125,6 +125,46 @@ async fn what_is_unacknowledged_goes_to_the_next_edge_in_order_and_subscriptions
     assert_eq!(event(&mut subscription).await.payload, "after");
 }
 
+/// What a subscription or inbox has until it is quiet, gaps left out.
+macro_rules! sequences_of {
+    ($feed:expr) => {{
+        let mut sequences = Vec::new();
+        while let Ok(notice) = tokio::time::timeout(Duration::from_millis(300), $feed.next()).await {
+            match notice.unwrap() {
+                Notice::Event(event) => sequences.push(event.sequence),
+                Notice::Gap { .. } => {}
+            }
+        }
+        sequences
+    }};
+}
+
+#[tokio::test]
+async fn what_the_lost_edge_delivered_is_not_handed_on_again() {
+    let mesh = authority("one");
+    let (first, second) = (FakeEdge::start(&mesh, "edge-1", true), FakeEdge::start(&mesh, "edge-2", true));
+    let client = Client::connect(settings(mesh.trust(), &[&first, &second])).await.unwrap();
+    let agent = client.agent(new_key().unwrap(), Profile::default()).await.unwrap();
+    let mut read = agent.subscribe("news.>").await.unwrap();
+    let mut unread = agent.subscribe("news.*").await.unwrap();
+    let both = || Receivers::Subscriptions(vec![1, 2]);
+    first.send(delivery(both(), agent.id(), &[5, 7], b"x")).await;
+    first.send(delivery(Receivers::Inbox(1), agent.id(), &[6, 9], b"x")).await;
+    assert_eq!(sequences_of!(read), [5, 7]);
+    let mut inbox = agent.inbox().unwrap();
+    assert_eq!(sequences_of!(inbox), [6, 9]);
+    drop(inbox);
+    first.kill();
+    until("it moved", || second.look(|seen| seen.patterns.len() == 2)).await;
+    // The publisher moved, too, and its entries were not acknowledged. Messages to one agent may come in
+    // another order than they were sent in.
+    second.send(delivery(both(), agent.id(), &[5, 7, 8], b"x")).await;
+    second.send(delivery(Receivers::Inbox(1), agent.id(), &[6, 8, 9, 10], b"x")).await;
+    assert_eq!(sequences_of!(read), [8]);
+    assert_eq!(sequences_of!(unread), [5, 7, 8]);
+    assert_eq!(sequences_of!(agent.inbox().unwrap()), [8, 10]);
+}
+
 #[tokio::test]
 async fn an_application_that_does_not_read_stops_the_edge_and_loses_nothing() {
     let mesh = authority("one");
