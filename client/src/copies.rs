@@ -198,7 +198,7 @@ mod tests {
                 }
             }
             let sequences: usize = copies.generations.iter().map(|generation| generation.sequences).sum();
-            assert!(sequences <= SEQUENCES_MAX && sequences >= SEQUENCES_MAX / 2, "{sequences}");
+            assert!((SEQUENCES_MAX / 2..=SEQUENCES_MAX).contains(&sequences), "{sequences}");
             assert!(!copies.accept(by(start, 2, 0), (FLOW.0, flows - 1), 0));
             assert!(copies.accept(by(start, 2, 0), (FLOW.0, 0), 0));
         }
