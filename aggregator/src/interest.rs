@@ -11,7 +11,7 @@ use starling_core::id::RegionId;
 use starling_core::interest::exchange::{Change, Offer};
 use starling_core::machine::{LinkSlot, Outbox};
 use starling_core::time::{Now, Time};
-use starling_core::wire::message::{ControlBody, Interest, InterestConfirmed};
+use starling_core::wire::message::{ControlBody, Interest, InterestConfirmed, Missed};
 
 #[derive(Debug)]
 struct Waiting {
@@ -45,6 +45,9 @@ pub struct Carrying {
     /// Whether edges were told that they have heard of every region, and may take agents.
     is_settled: bool,
     waiting: Vec<Waiting>,
+    /// Edges that missed something, and are told once what they want is in force elsewhere too: what is
+    /// published after they were told is not to be missing.
+    missed: BTreeSet<LinkSlot>,
     /// When what a region wants was last confirmed to it.
     confirmed_at: BTreeMap<RegionId, Time>,
 }
@@ -63,6 +66,7 @@ impl Carrying {
             unheard: BTreeSet::new(),
             is_settled: false,
             waiting: Vec::new(),
+            missed: BTreeSet::new(),
             confirmed_at: BTreeMap::new(),
         }
     }
@@ -153,8 +157,18 @@ impl Carrying {
         self.confirmed_at.iter().filter(move |(_, at)| **at >= since).map(|(region, _)| *region)
     }
 
-    /// A link is gone.
-    pub fn remove_peer(&mut self, link: LinkSlot) {
+    /// An edge missed something.
+    pub fn tell_missed(&mut self, link: LinkSlot, out: &mut Outbox) {
+        match self.waiting.iter().any(|waiting| waiting.link == link && waiting.region == RegionId(0)) {
+            true => {
+                self.missed.insert(link);
+            }
+            false => out.send(link, ControlBody::Missed(Missed { region: 0 })),
+        }
+    }
+
+    /// A link is gone; whether its edge is still to be told that it missed something.
+    pub fn remove_peer(&mut self, link: LinkSlot) -> bool {
         self.own.remove_peer(link);
         self.others.values_mut().for_each(|offer| offer.remove_peer(link));
         self.edges.retain(|edge| *edge != link);
@@ -162,6 +176,7 @@ impl Carrying {
         self.unheard.remove(&link);
         self.held_back.iter_mut().for_each(|held_back| held_back.retain(|held| *held != link));
         self.waiting.retain(|waiting| waiting.link != link);
+        self.missed.remove(&link)
     }
 
     /// What a peer declared changed: an edge's own (0) or a region's.
@@ -211,7 +226,8 @@ impl Carrying {
     /// Confirms what is in force behind us.
     pub fn send_confirmations(&mut self, now: Now, out: &mut Outbox) {
         let is_holding = !self.is_ready();
-        let (own, others, confirmed_at) = (&self.own, &self.others, &mut self.confirmed_at);
+        let (own, others) = (&self.own, &self.others);
+        let (confirmed_at, missed) = (&mut self.confirmed_at, &mut self.missed);
         self.waiting.retain(|waiting| {
             let in_force = match waiting.region {
                 // Who is held back does not know, nor who is not linked yet; both will be told soon.
@@ -227,6 +243,9 @@ impl Carrying {
                 let (region, version) = (waiting.region.0, waiting.version);
                 let confirmed = InterestConfirmed { region, version };
                 out.send(waiting.link, ControlBody::InterestConfirmed(confirmed));
+                if waiting.region == RegionId(0) && missed.remove(&waiting.link) {
+                    out.send(waiting.link, ControlBody::Missed(Missed { region: 0 }));
+                }
             }
             !is_done
         });

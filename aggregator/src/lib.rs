@@ -137,7 +137,7 @@ impl Aggregator {
                 self.carrying.add_edge(link, out);
             }
             if self.untold.remove(&id) {
-                out.send(link, ControlBody::Missed(message::Missed { region: 0 }));
+                self.routes.peer_returned(id);
             }
         } else if roles.has(Roles::AGGREGATOR) {
             self.routes.add_way(now, region, id);
@@ -158,7 +158,9 @@ impl Aggregator {
 
     fn peer_down(&mut self, now: Now, id: ShortId, link: LinkSlot, out: &mut Outbox) {
         self.routes.peer_down(now, id);
-        self.carrying.remove_peer(link);
+        if self.carrying.remove_peer(link) {
+            self.untold.insert(id);
+        }
         self.updates.remove(link);
         self.replication.link_down(link);
         let Some(known) = self.neighbours.get(id) else { return };

@@ -17,7 +17,7 @@ impl Aggregator {
             // What is owed to another region is owed by the edges, which see for themselves.
             match link {
                 _ if region != RegionId(0) => {}
-                Some(link) => out.send(link, ControlBody::Missed(Missed { region: 0 })),
+                Some(link) => self.carrying.tell_missed(link, out),
                 None => self.routes.put_back_missed(region, peer),
             }
         }

@@ -162,7 +162,8 @@ async fn what_the_lost_edge_delivered_is_not_handed_on_again() {
     second.send(delivery(Receivers::Inbox(1), agent.id(), &[6, 8, 9, 10], b"x")).await;
     assert_eq!(sequences_of!(read), [8]);
     assert_eq!(sequences_of!(unread), [5, 7, 8]);
-    assert_eq!(sequences_of!(agent.inbox().unwrap()), [8, 10]);
+    let mut inbox = agent.inbox().unwrap();
+    assert_eq!(sequences_of!(inbox), [8, 10]);
 }
 
 #[tokio::test]

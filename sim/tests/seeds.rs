@@ -22,7 +22,7 @@ fn reading_messages_from_their_encoding_changes_nothing() {
 }
 
 /// Seeds that found something, and what.
-const REGRESSIONS: [(u64, &str); 13] = [
+const REGRESSIONS: [(u64, &str); 14] = [
     (9, "an aggregator that had no link to another region just then told nobody of a gap"),
     (38, "two edges forgot what they owed each other, and one died before it could say so"),
     (74, "who restarted could not accuse who had died before, so nobody was enough for a death"),
@@ -34,6 +34,7 @@ const REGRESSIONS: [(u64, &str); 13] = [
     (121, "the same between regions, for three clients"),
     (24, "two edges were apart, and one that had forgotten the other died before it could say so"),
     (242, "an aggregator declared for a region before it had heard of it, so that it seemed to want nothing"),
+    (109, "an edge was told of a gap before what it wants was in force in other regions again"),
     (738, "an aggregator confirmed for a region what an edge out of reach did not know"),
     (191, "entries for a node that restarted were lost without a word"),
 ];
