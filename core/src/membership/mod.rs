@@ -1,10 +1,10 @@
 //! Whom a node knows, whom it is linked with, and whom it dials.
 //!
-//! Nodes learn of one another by [`Peers`] messages, which carry admissions signed by the mesh's
-//! authority, so a record is believed whoever passes it on. News travels on: a node tells its other
-//! links what it did not know. Links are wanted within a region, between aggregators, and between
-//! aggregators and coordinators. Of a pair the one with the smaller id dials; the other steps in
-//! when no link came about.
+//! Nodes learn of one another by [`Peers`](crate::wire::message::Peers) messages, which carry
+//! admissions signed by the mesh's authority, so a record is believed whoever passes it on. News
+//! travels on: a node tells its other links what it did not know. Links are wanted within a region,
+//! between aggregators, and between aggregators and coordinators. Of a pair the one with the smaller id
+//! dials; the other steps in when no link came about.
 //!
 //! A peer of the own region is **lost** when the region holds it for dead (`watching`); one of another
 //! when its link fell silent for [`limits::LINK_TIMEOUT`], or was closed that long ago. Nothing is owed
