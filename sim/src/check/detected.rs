@@ -163,6 +163,10 @@ impl Check for Detected {
     }
 
     fn on_said(&mut self, now: Time, node: usize, said: &Statement, scene: &mut Scene<'_>) {
+        // Who lies is not believed, so nobody need refute it.
+        if scene.world.is_hostile(node) {
+            return;
+        }
         let nodes = &scene.world.nodes;
         if !said.kind.is_accusation() {
             self.accused.retain(|(of, _), (life, _)| *of != node || *life >= said.life);

@@ -23,7 +23,7 @@ impl Check for Unequivocal {
     }
 
     fn on_sent(&mut self, now: Time, node: usize, sent: &Passing, scene: &mut Scene<'_>) {
-        if scene.world.nodes[node].id() != sent.name.origin {
+        if scene.world.nodes[node].id() != sent.name.origin || scene.world.is_hostile(node) {
             return;
         }
         let first = *self.headers.entry(sent.name).or_insert(sent.header);

@@ -168,7 +168,9 @@ impl Neighbours {
         let at_once = ASKED_AT_ONCE.min(relays).max(1);
         let rounds = plan.asked / at_once;
         let wait = match plan.asked.is_multiple_of(at_once) {
-            true => self.rng.jitter(WAIT_FIRST.saturating_mul(1 << (rounds - 1).min(5)).min(WAIT_MAX), 0.3),
+            true => self
+                .rng
+                .jitter(WAIT_FIRST.saturating_mul(1 << rounds.saturating_sub(1).min(5)).min(WAIT_MAX), 0.3),
             false => Duration::ZERO,
         };
         plan.next = Some(now.mono + wait);
