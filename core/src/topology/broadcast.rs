@@ -13,6 +13,7 @@ use std::sync::Arc;
 use super::pool::Pool;
 use super::rings::{Index, Overlay};
 use super::tree::{Broken, Cut, NOBODY, Trees, Which};
+use crate::hash::rendezvous;
 use crate::id::ShortId;
 
 /// An origin whose part is not computed yet.
@@ -154,46 +155,46 @@ impl<'a> Part<'a> {
     }
 }
 
-/// Of each member the first hop of a shortest way from `me`.
+/// Of each member the first hop of the shortest way from `me`.
 ///
-/// Of several nodes before a member, the one with the least weight for it is chosen, so destinations
-/// spread over the ways. Each hop is one nearer by what all know alike, so no message turns round.
+/// Of several ways with as few hops the one with the least sum of weights is taken, and a link weighs the
+/// same from either side. So a way is the same there and back, and every part of it is the shortest way
+/// between its ends: the ways from one node to all others make up a tree, and a copy that follows several
+/// of them comes to each node once.
 fn next_hops(overlay: &Overlay, me: Index, cut: &Cut) -> Vec<Index> {
     let mut hops = vec![NOBODY; overlay.len()];
-    // Of each member depth, weight and node before it in one word, as the least of them is wanted
-    // and a branch for each would be guessed wrongly half of the time.
-    let mut best = vec![u64::MAX; overlay.len()];
+    // Of each member depth, sum of weights and node before it, in this order of importance.
+    let mut best = vec![(u16::MAX, u64::MAX, NOBODY); overlay.len()];
     let mut reached = Vec::with_capacity(overlay.len());
     reached.push(me);
-    best[usize::from(me)] = 0;
+    best[usize::from(me)] = (0, 0, NOBODY);
     let mut head = 0;
     while head < reached.len() {
         let node = reached[head];
-        let depth = (best[usize::from(node)] >> 48) + 1;
         // All nodes one nearer have had their turn, so what is before this one is settled.
-        let before = best[usize::from(node)] as Index;
-        hops[usize::from(node)] = if depth <= 2 { node } else { hops[usize::from(before)] };
+        let (depth, sum, before) = best[usize::from(node)];
+        hops[usize::from(node)] = if depth <= 1 { node } else { hops[usize::from(before)] };
         overlay.for_neighbours(node, |other| {
             if cut.contains(node, other) {
                 return;
             }
-            let key = depth << 48 | u64::from(weight(other, node)) << 16 | u64::from(node);
             let least = &mut best[usize::from(other)];
-            if *least == u64::MAX {
+            if least.0 == u16::MAX {
                 reached.push(other);
             }
-            *least = key.min(*least);
+            if depth < least.0 {
+                *least = (depth + 1, sum + weight(overlay.id(node), overlay.id(other)), node).min(*least);
+            }
         });
         head += 1;
     }
     hops
 }
 
-/// How much a way to `to` is drawn to `by`.
-fn weight(to: Index, by: Index) -> u32 {
-    let pair = u64::from(to) << 16 | u64::from(by);
-    let mixed = (pair + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    ((mixed ^ mixed >> 29).wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 32) as u32
+/// What a link adds to a way; of two ways with the same sum, which is next to impossible, each end may
+/// take another. Squares, since a link that is much lighter than others would draw too many ways.
+fn weight(one: ShortId, other: ShortId) -> u64 {
+    (rendezvous(one.0.min(other.0), one.0.max(other.0)) >> 34).pow(2)
 }
 
 #[cfg(test)]
