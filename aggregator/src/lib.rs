@@ -261,6 +261,7 @@ impl Aggregator {
             | ControlBody::Probe(_)
             | ControlBody::Statements(_)
             | ControlBody::Standings(_)
+            | ControlBody::Roster(_)
             | ControlBody::RelayOpen(_)
             | ControlBody::RelayAccepted(_)
             | ControlBody::RelayClosed(_)

@@ -112,6 +112,7 @@ impl Coordinator {
             | ControlBody::Probe(_)
             | ControlBody::Statements(_)
             | ControlBody::Standings(_)
+            | ControlBody::Roster(_)
             | ControlBody::RelayOpen(_)
             | ControlBody::RelayAccepted(_)
             | ControlBody::RelayClosed(_)

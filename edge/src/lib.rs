@@ -247,6 +247,7 @@ impl Edge {
             | ControlBody::Probe(_)
             | ControlBody::Statements(_)
             | ControlBody::Standings(_)
+            | ControlBody::Roster(_)
             | ControlBody::RelayOpen(_)
             | ControlBody::RelayAccepted(_)
             | ControlBody::RelayClosed(_)

@@ -56,6 +56,9 @@ impl Neighbours {
                 dial(&mut seed.dialling, &seed.address);
             }
         }
+        if self.place.more_until.is_some_and(|until| until > now.mono) {
+            return;
+        }
         let is_due = |known: &Known| known.dial_at().is_some_and(|due| due <= now.mono);
         for known in self.known.values_mut().filter(|known| is_due(known)) {
             // A peer may listen at several addresses of which only some can be reached from here.

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Fact, Neighbours};
+use super::{Changed, Fact, Neighbours};
 use crate::conduct::budget::{Claim, divide};
 use crate::conduct::offence::Offence;
 use crate::conduct::proof::{Culprit, Violation};
@@ -110,7 +110,7 @@ impl Neighbours {
         let Some(id) = self.by_link.get(&link).copied() else { return Vec::new() };
         self.judging.ledger.on_offence(now.mono, Party::Node(id), offence);
         // Its share follows its reputation.
-        self.is_changed = true;
+        self.changed = Changed::Own;
         match self.banned_until(now, id) {
             Some(until) => self.expel(now, id, until, reason_of(offence), out),
             None => Vec::new(),
@@ -202,7 +202,7 @@ impl Neighbours {
             self.judging.review_due = Some(due);
         }
         self.due = None;
-        self.is_changed = true;
+        self.changed = Changed::Own;
         self.watching.watch_again(now.mono);
         if let Some(known) = self.known.get_mut(&id).filter(|known| !known.is_lost) {
             known.is_lost = true;
@@ -228,7 +228,7 @@ impl Neighbours {
             next.extend(until);
         }
         self.judging.review_due = next.into_iter().filter(|until| *until < Verdict::FOREVER).min();
-        self.is_changed = true;
+        self.changed = Changed::Own;
     }
 }
 

@@ -66,6 +66,8 @@ pub struct Known {
     pub(super) linked_at: Time,
     /// When its link, which is not wanted, may be closed.
     pub(super) close_at: Option<Time>,
+    /// When it was last told what it lacks of nodes.
+    pub(super) told_at: Option<Time>,
     /// Until when no link with it is taken or dialled.
     pub(super) banned_until: Option<Time>,
     pub(super) dialling: Dialling,
@@ -140,7 +142,8 @@ pub(super) fn send_records(links: &[LinkSlot], records: &[PeerRecord], out: &mut
         });
         // One record alone always fits: all that a peer may say in it is bounded.
         let (part, behind) = rest.split_at(fits.count().max(1));
-        out.send_to_all(links, ControlBody::Peers(Peers { records: part.to_vec() }));
+        let peers = Peers { records: part.to_vec(), more: !behind.is_empty() };
+        out.send_to_all(links, ControlBody::Peers(peers));
         rest = behind;
     }
 }

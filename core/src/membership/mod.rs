@@ -33,15 +33,17 @@ mod judging;
 mod known;
 mod news;
 mod relaying;
+mod rings;
 mod showing;
 mod watching;
 
 use dialling::BACKOFF_FIRST;
 pub use identity::Identity;
 use judging::Judging;
+use known::Dialling;
 pub use known::Known;
-use known::{Dialling, send_records};
 use relaying::Relaying;
+use rings::Place;
 use watching::Watching;
 
 /// Peers known at the most; further ones are not taken up.
@@ -77,6 +79,25 @@ pub enum Fact {
     Convicted(ShortId),
 }
 
+/// What changed of peers and links.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Changed {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Links over others, or what passes here on its way over them: in a large region there are many, and
+    /// they change in crowds.
+    Relayed,
+    /// Who is known, or links of their own.
+    Own,
+}
+
+impl Changed {
+    fn of(link: LinkSlot) -> Changed {
+        if link.is_relayed() { Changed::Relayed } else { Changed::Own }
+    }
+}
+
 #[derive(Debug)]
 struct Seed {
     address: String,
@@ -98,8 +119,9 @@ pub struct Neighbours {
     rng: Rng,
     watching: Watching,
     relaying: Relaying,
+    place: Place,
     judging: Judging,
-    is_changed: bool,
+    changed: Changed,
 }
 
 impl Neighbours {
@@ -111,6 +133,7 @@ impl Neighbours {
             seeds: seeds.map(|address| Seed { address, dialling: dialling() }).collect(),
             watching: Watching::new(&me, seed),
             relaying: Relaying::default(),
+            place: Place::default(),
             judging: Judging::default(),
             me,
             known: BTreeMap::new(),
@@ -120,7 +143,7 @@ impl Neighbours {
             prune_due: Time::ZERO,
             due: None,
             rng: Rng::new(seed),
-            is_changed: true,
+            changed: Changed::Own,
         }
     }
 
@@ -150,9 +173,19 @@ impl Neighbours {
         self.known.iter().filter_map(|(id, known)| Some((*id, known.link?, known)))
     }
 
-    /// Whether peers or links changed since the last call.
-    pub fn take_changed(&mut self) -> bool {
-        std::mem::take(&mut self.is_changed)
+    /// What changed for the hot path since it was taken.
+    pub fn changed(&self) -> Changed {
+        self.changed
+    }
+
+    /// The same, which is then taken.
+    pub fn take_changed(&mut self) -> Changed {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// Peers that are known.
+    pub fn count(&self) -> u32 {
+        u32::try_from(self.known.len()).expect("peers are bounded by 4,096")
     }
 
     /// Peers for the hot path: who may speak, and links both ways.
@@ -169,7 +202,8 @@ impl Neighbours {
 
     /// A link came up; its peer was verified by the transport.
     pub fn link_up(&mut self, now: Now, link: LinkSlot, peer: Peer, out: &mut Outbox) -> Vec<Fact> {
-        self.due = None;
+        // That a relayed link came up makes nothing due.
+        self.due = self.due.filter(|_| link.is_relayed());
         let node = peer.admission.node();
         let id = node.short();
         let is_wanted = self.wants_link(&peer.admission);
@@ -197,11 +231,13 @@ impl Neighbours {
         if let Some(before) = before.filter(|before| link.is_relayed() && !before.is_relayed()) {
             out.push(Output::HangUp { link: before, reason: "the peer does not hear this link any more" });
         }
-        let stale: Vec<LinkSlot> = [before, Some(link)].into_iter().flatten().collect();
+        let again = Some(link).filter(|link| self.by_link.contains_key(link));
+        let stale: Vec<LinkSlot> = [before, again].into_iter().flatten().collect();
         let mut facts: Vec<Fact> =
             stale.into_iter().flat_map(|link| self.link_down(now, link, false, out)).collect();
-        let close_at = (!is_wanted && self.is_only_edge()).then(|| now.mono + COURTESY);
         let is_watched = self.known.get(&id).is_some_and(|known| self.is_watched(known));
+        let is_closed = !link.is_relayed() && !is_wanted && (self.is_only_edge() || is_watched);
+        let close_at = is_closed.then(|| now.mono + COURTESY);
         let known = self.known.get_mut(&id).expect("it was found above, and closing links forgets nobody");
         known.link = Some(link);
         let returned = known.lost_as.take().filter(|(lost, _)| *lost == incarnation);
@@ -223,7 +259,7 @@ impl Neighbours {
         }
         self.relaying.settled(id);
         self.by_link.insert(link, id);
-        self.is_changed = true;
+        self.changed = self.changed.max(Changed::of(link));
         out.event(Event::PeerUp {
             name: known.admission.name.to_string(),
             roles: known.admission.roles.to_string(),
@@ -234,9 +270,7 @@ impl Neighbours {
         }
         // Over a relayed link goes what the two owe each other; what all know they hear from all.
         if !link.is_relayed() {
-            let records: Vec<PeerRecord> =
-                self.known.values().filter(|known| known.node.short() != id).map(Known::record).collect();
-            send_records(&[link], &records, out);
+            self.show_roster(link, true, out);
             self.tell_proofs(link, out);
             if is_watched {
                 self.admit(now, id, incarnation);
@@ -257,13 +291,16 @@ impl Neighbours {
 
     /// A link is gone.
     pub fn link_down(&mut self, now: Now, link: LinkSlot, timed_out: bool, out: &mut Outbox) -> Vec<Fact> {
-        self.due = None;
+        if link.is_relayed() {
+            self.due_by(now.mono + limits::LINK_TIMEOUT);
+            // Also one that did not come up since its peer may have no link.
+            self.close_ending(now, link, out);
+        } else {
+            self.due = None;
+        }
         let Some(id) = self.by_link.remove(&link) else { return Vec::new() };
         let mut facts = match link.is_relayed() {
-            true => {
-                self.close_ending(now, link, out);
-                Vec::new()
-            }
+            true => Vec::new(),
             false => self.relays_down(now, link, out),
         };
         let Some(known) = self.known.get(&id) else { return Vec::new() };
@@ -274,12 +311,12 @@ impl Neighbours {
         known.link = None;
         known.close_at = None;
         // Nothing is to be had from a peer that merely led in, so that it cannot be lost either.
-        known.away_since = is_wanted.then_some(now.mono);
+        known.away_since = (is_wanted || is_watched).then_some(now.mono);
         known.heard = now.mono;
         if !link.is_relayed() {
             known.dialling = Dialling { next: is_wanted.then_some(again), ..Dialling::default() };
         }
-        self.is_changed = true;
+        self.changed = self.changed.max(Changed::of(link));
         out.event(Event::PeerDown { name: known.admission.name.to_string(), timed_out });
         facts.push(Fact::Down(id, link));
         if is_watched {
@@ -299,7 +336,7 @@ impl Neighbours {
         known.is_lost = true;
         let since = known.away_since.take().unwrap_or(now.mono);
         known.lost_as = Some((known.incarnation, since));
-        self.is_changed = true;
+        self.changed = Changed::Own;
         let name = known.admission.name.to_string();
         out.event(if has_left { Event::PeerLeft { name } } else { Event::PeerLost { name } });
         let was_apart = is_watched && !has_left && now.mono.since(since) >= DEATH_AFTER;
@@ -313,10 +350,10 @@ impl Neighbours {
 
     fn wants_link(&self, other: &Admission) -> bool {
         let mine = &self.me.admission;
-        let is_in_region = |roles: Roles| roles.has(Roles::EDGE) || roles.has(Roles::AGGREGATOR);
+        let gossips = |roles: Roles| roles.has(Roles::EDGE) || roles.has(Roles::AGGREGATOR);
         let climbs = |roles: Roles| roles.has(Roles::AGGREGATOR) || roles.has(Roles::COORDINATOR);
-        mine.region == other.region && is_in_region(mine.roles) && is_in_region(other.roles)
-            || climbs(mine.roles) && climbs(other.roles)
+        let is_ours = mine.region == other.region && gossips(mine.roles) && gossips(other.roles);
+        is_ours && self.place.is_beside(other.node().short()) || climbs(mine.roles) && climbs(other.roles)
     }
 
     fn is_only_edge(&self) -> bool {
@@ -331,7 +368,8 @@ impl Neighbours {
                 && known.away_since.is_none()
                 && known.dialling.attempts == 0
         };
-        self.known.values().any(|known| is_new(known) && known.dial_at().is_some())
+        let is_sought = |id| self.relaying.is_sought_first(id);
+        self.known.iter().any(|(id, known)| is_new(known) && (known.dial_at().is_some() || is_sought(*id)))
     }
 
     /// Dials, passes news on, loses and forgets whom it is time for.
@@ -381,12 +419,14 @@ impl Neighbours {
         let is_stale = |known: &Known| {
             known.link.is_none()
                 && known.away_since.is_none()
-                && known.dialling.next.is_some()
+                && (known.dialling.next.is_some() || known.is_lost)
                 && now.mono.since(known.heard) >= FORGET_AFTER
         };
         let before = self.known.len();
         self.known.retain(|_, known| !is_stale(known));
-        self.is_changed |= self.known.len() != before;
+        if self.known.len() != before {
+            self.changed = Changed::Own;
+        }
         self.relaying.forget(|peer| !self.known.contains_key(&peer));
     }
 
@@ -396,8 +436,15 @@ impl Neighbours {
         [own, self.watching.deadline(), self.relaying.deadline()].into_iter().flatten().min()
     }
 
+    /// Something will be due at `at`.
+    fn due_by(&mut self, at: Time) {
+        if let Some(due) = &mut self.due {
+            *due = Some(due.map_or(at, |due| due.min(at)));
+        }
+    }
+
     fn look(&self) -> Option<Time> {
-        let dials = self.known.values().filter_map(Known::dial_at);
+        let dials = self.known.values().filter_map(|known| self.dial_known_at(known));
         let losses = self.known.values().filter(|known| !self.is_watched(known));
         let losses = losses.filter_map(|known| Some(known.away_since? + limits::LINK_TIMEOUT));
         let apart = self.known.values().filter(|known| self.is_watched(known)).filter_map(Known::apart_at);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::known::{Dialling, Known, RECORDS_MAX, bound, send_records};
-use super::{Neighbours, PEERS_MAX};
+use super::{Changed, Neighbours, PEERS_MAX};
 use crate::event::Event;
 use crate::hot::view::Origin;
 use crate::id::ShortId;
@@ -23,6 +23,11 @@ impl Neighbours {
         self.due = None;
         for record in peers.records.into_iter().take(RECORDS_MAX * 4) {
             self.learn(now, record, false, out);
+        }
+        self.expect_more(now, peers.more);
+        // Whom of many to dial is known once the rings are.
+        if !peers.more && self.is_region_large() && !self.place.has_rings() {
+            self.set_watch(now);
         }
     }
 
@@ -56,7 +61,7 @@ impl Neighbours {
                 known.process = record.process;
                 known.version = record.version;
                 known.heard = now.mono;
-                self.is_changed = true;
+                self.changed = Changed::Own;
                 let is_watched = self.known.get(&id).is_some_and(|known| self.is_watched(known));
                 if is_watched {
                     self.admit(now, id, record.incarnation);
@@ -91,6 +96,7 @@ impl Neighbours {
             heard: now.mono,
             linked_at: Time::ZERO,
             close_at: None,
+            told_at: None,
             banned_until: self.banned_until(now, id),
             dialling: Dialling { next, ..Dialling::default() },
             origin,
@@ -102,13 +108,14 @@ impl Neighbours {
         if is_watched && !record.is_gone {
             self.admit(now, id, incarnation);
         }
-        self.is_changed = true;
+        self.changed = Changed::Own;
         self.spread(id, now);
     }
 
     fn spread(&mut self, id: ShortId, now: Now) {
         self.news.insert(id);
-        self.news_due.get_or_insert(now.mono + NEWS_INTERVAL);
+        let due = *self.news_due.get_or_insert(now.mono + NEWS_INTERVAL);
+        self.due_by(due);
     }
 
     pub(super) fn send_news(&mut self, now: Now, out: &mut Outbox) {

@@ -29,6 +29,7 @@ impl Neighbours {
             heard: Time::ZERO,
             linked_at: Time::ZERO,
             close_at: None,
+            told_at: None,
             banned_until: None,
             dialling: Dialling::default(),
             origin: Arc::new(Origin::new(self.me.short(), self.me.region(), self.me.authority)),

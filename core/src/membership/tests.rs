@@ -83,7 +83,7 @@ fn dials(out: &mut Outbox) -> Vec<String> {
 }
 
 fn hear(node: &mut Neighbours, now: Now, records: Vec<PeerRecord>, out: &mut Outbox) {
-    node.hear(now, Peers { records }, out);
+    node.hear(now, Peers { records, more: false }, out);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::id::ShortId;
 use crate::identity::{Context, Roles, Signature};
 use crate::machine::{LinkSlot, Outbox, Output};
 use crate::time::{Now, Time};
-use crate::topology::rings::{FULL_MESH_MAX, Overlay};
+use crate::topology::rings::FULL_MESH_MAX;
 use crate::wire::codec::{Reader, Wire};
 use crate::wire::message::{ControlBody, Standings, Statements};
 
@@ -47,8 +47,6 @@ pub(super) struct Watching {
     watch_due: Option<Time>,
     compare_due: Option<Time>,
     turn: u32,
-    /// Neighbours on the rings; empty where all are linked with all.
-    ring: Vec<ShortId>,
 }
 
 impl Watching {
@@ -63,7 +61,6 @@ impl Watching {
             watch_due: None,
             compare_due: None,
             turn: 0,
-            ring: Vec::new(),
         }
     }
 
@@ -119,6 +116,7 @@ impl Neighbours {
                 None => return Ok(Vec::new()),
             },
             ControlBody::Peers(peers) => self.hear(now, peers, out),
+            ControlBody::Roster(roster) => self.on_roster(now, link, &roster, out),
             ControlBody::Probe(probe) => return Ok(self.on_probe(now, link, &probe, out)),
             ControlBody::Statements(said) => return Ok(self.on_statements(now, link, said, out)),
             ControlBody::Standings(told) => self.on_standings(link, &told, out),
@@ -264,6 +262,7 @@ impl Neighbours {
         if !links.is_empty() {
             let turn = self.rng.below(links.len() as u64) as usize;
             self.tell_standings(links[turn], false, out);
+            self.compare_roster(links[turn], out);
         }
     }
 
@@ -275,43 +274,51 @@ impl Neighbours {
 
     /// Who has been linked with this node, or could not be dialled, and may be alive is watched; in a
     /// large region those beside it on the rings.
-    fn set_watch(&mut self, now: Now) {
-        let me = self.me.short();
-        let is_ended = |id: ShortId| {
-            self.watching.detector.standing(id).is_none_or(|standing| standing >= Standing::Dead)
-        };
-        let of_region = self.known.iter().filter(|(id, known)| self.is_watched(known) && !is_ended(**id));
-        let mut members: Vec<ShortId> = of_region.clone().map(|(id, _)| *id).collect();
+    pub(super) fn set_watch(&mut self, now: Now) {
+        let members = self.living();
+        self.set_place(now, &members);
         // Who was never reached is asked about too: it may have died before this node came.
         let is_tried = |known: &Known| known.met.is_some() || known.dialling.attempts > 0;
         let met = |id: &ShortId| self.known.get(id).is_some_and(is_tried);
-        let mut list = Vec::new();
-        let mut ring = Vec::new();
-        if members.len() < FULL_MESH_MAX {
-            for subject in members.iter().filter(|id| met(id)) {
-                let co_observers = members.iter().copied().filter(|id| id != subject).collect();
-                list.push(Watched { subject: *subject, rtt: Duration::ZERO, co_observers });
+        let of = |subject: ShortId, co_observers| Watched { subject, rtt: Duration::ZERO, co_observers };
+        let list = match self.place.overlay() {
+            None => {
+                let others = |subject| members.iter().copied().filter(|id| *id != subject).collect();
+                members.iter().copied().filter(met).map(|subject| of(subject, others(subject))).collect()
             }
-        } else {
-            members.push(me);
-            members.sort_unstable();
-            let overlay = Overlay::new(self.me.admission.mesh.0, &members);
-            ring = overlay.neighbours(me);
-            for subject in ring.iter().copied().filter(|id| met(id)) {
-                let mut co_observers = overlay.neighbours(subject);
-                co_observers.retain(|id| *id != me);
-                list.push(Watched { subject, rtt: Duration::ZERO, co_observers });
+            Some(overlay) => {
+                let others = |subject| {
+                    let mut others = overlay.neighbours(subject);
+                    others.retain(|id| *id != self.me.short());
+                    others
+                };
+                let beside = self.place.beside().iter().copied().filter(met);
+                beside.map(|subject| of(subject, others(subject))).collect()
             }
-        }
-        self.watching.ring = ring;
+        };
         self.watching.detector.set_watch(now, list);
+    }
+
+    /// Whom of the region this node holds alive, sorted.
+    fn living(&self) -> Vec<ShortId> {
+        let may_live = |id: ShortId| {
+            self.watching.detector.standing(id).is_some_and(|standing| standing < Standing::Dead)
+        };
+        let of_region = self.known.iter().filter(|(id, known)| self.is_watched(known) && may_live(**id));
+        of_region.map(|(id, _)| *id).collect()
+    }
+
+    /// Whether more of the region are alive than are linked all with all.
+    pub(super) fn is_region_large(&self) -> bool {
+        let counts = self.watching.detector.counts();
+        counts.alive + counts.suspect >= FULL_MESH_MAX
     }
 
     /// To whom news goes that came from `from`.
     fn forward_to(&mut self, from: ShortId) -> Vec<LinkSlot> {
         let links: Vec<LinkSlot> =
             self.gossip_links().filter(|(id, _)| *id != from).map(|(_, link)| link).collect();
-        if !self.watching.ring.is_empty() || links.len() <= FORWARD {
+        if self.place.has_rings() || links.len() <= FORWARD {
             return links;
         }
         self.rng.choose_multiple(links.len(), FORWARD).into_iter().map(|at| links[at]).collect()
@@ -319,8 +326,7 @@ impl Neighbours {
 
     /// Links over which statements spread.
     fn gossip_links(&self) -> impl Iterator<Item = (ShortId, LinkSlot)> + '_ {
-        let ring = &self.watching.ring;
-        self.region_links().filter(move |(id, _)| ring.is_empty() || ring.binary_search(id).is_ok())
+        self.region_links().filter(|(id, _)| self.place.is_beside(*id))
     }
 
     /// Carries out what the detector wants, until it wants nothing.
@@ -367,8 +373,10 @@ impl Neighbours {
         match standing {
             Standing::Suspect => out.event(Event::PeerSuspected { name: known.admission.name.to_string() }),
             Standing::Alive if known.link.is_none() && known.is_lost => {
-                known.dialling.next = Some(now.mono);
-                self.due = None;
+                if self.place.is_beside(id) {
+                    known.dialling.next = Some(now.mono);
+                    self.due = None;
+                }
                 self.watching.watch_again(now.mono);
             }
             Standing::Alive => {}

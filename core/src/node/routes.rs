@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::hash::HashMap;
 use crate::hot::view::View;
@@ -13,12 +14,15 @@ use crate::interest::exchange::{Change, Wishes};
 use crate::interest::{Pattern, Trie};
 use crate::limits;
 use crate::machine::{Destination, Outbox, Output};
-use crate::membership::Neighbours;
+use crate::membership::{Changed, Neighbours};
 use crate::time::{Now, Time};
 use crate::wire::message::Interest;
 
 /// Regions of which a node knows the way; what is declared for further ones is ignored.
 const REGIONS_MAX: usize = 1024;
+
+/// How much longer a view is in force for each peer that is known: it costs as much to make.
+const VIEW_COST: Duration = Duration::from_micros(20);
 
 /// Interest of agents here and of peers, and the ways to other regions.
 #[derive(Debug)]
@@ -293,7 +297,15 @@ impl Routes {
 
     /// Publishes a view if it is time, then what must come after it. Returns whether it did.
     pub fn flush(&mut self, now: Now, neighbours: &mut Neighbours, out: &mut Outbox) -> bool {
-        if neighbours.take_changed() {
+        match neighbours.changed() {
+            Changed::Nothing => {}
+            Changed::Relayed => self.touch(now),
+            Changed::Own => self.due = Some(now.mono),
+        }
+        if self.due.is_none_or(|due| due > now.mono) {
+            return false;
+        }
+        if neighbours.take_changed() != Changed::Nothing {
             let (origins, links, peers) = neighbours.tables();
             self.last.origins = Arc::new(origins);
             self.last.links = Arc::new(links);
@@ -301,14 +313,9 @@ impl Routes {
             self.last.relays = neighbours.relays();
             self.last.gates = Arc::new(neighbours.gates(now));
             self.last.banned = Arc::new(neighbours.banned());
-            self.touch(now);
-            self.due = Some(now.mono);
-        }
-        if self.due.is_none_or(|due| due > now.mono) {
-            return false;
         }
         self.due = None;
-        self.next = now.mono + limits::VIEW_INTERVAL;
+        self.next = now.mono + limits::VIEW_INTERVAL.max(VIEW_COST * neighbours.count());
         self.last.local = self.local.clone();
         self.last.remote = self.remote.clone();
         self.last.destinations = Arc::new(self.destinations.clone());
@@ -318,7 +325,7 @@ impl Routes {
         }
         self.last.ways = Arc::new(ways);
         out.push(Output::View(Box::new(self.last.clone())));
-        neighbours.view_published(out);
+        neighbours.view_published();
         for to in std::mem::take(&mut self.forget) {
             out.push(Output::Forget(to));
         }

@@ -56,7 +56,7 @@ pub struct Control {
     #[prost(
         oneof = "ControlBody",
         tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24,
-                25, 26"
+                25, 26, 27"
     )]
     pub body: Option<ControlBody>,
 }
@@ -142,6 +142,9 @@ pub enum ControlBody {
     /// A node contradicted itself under its own signature (encoding of `conduct::Proof`).
     #[prost(bytes = "bytes", tag = "26")]
     Proof(Bytes),
+    /// What the sender knows of nodes, to be compared.
+    #[prost(message, tag = "27")]
+    Roster(Roster),
 }
 
 /// Nodes known to the sender.
@@ -150,6 +153,24 @@ pub struct Peers {
     /// At most 256 a message.
     #[prost(message, repeated, tag = "1")]
     pub records: Vec<PeerRecord>,
+    /// Whether more follow at once.
+    #[prost(bool, tag = "2")]
+    pub more: bool,
+}
+
+/// What the sender knows of nodes, itself included, to be compared.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Roster {
+    /// The sum of the buckets.
+    #[prost(fixed64, tag = "1")]
+    pub fingerprint: u64,
+    /// 64 of them, each a sum over the nodes whose id it is modulo 64; or none, to save bytes where
+    /// nothing differs: who has another fingerprint answers with its own.
+    #[prost(fixed64, repeated, tag = "2")]
+    pub buckets: Vec<u64>,
+    /// Whether the receiver need not show its own.
+    #[prost(bool, tag = "3")]
+    pub is_answer: bool,
 }
 
 /// A change of declared interest.

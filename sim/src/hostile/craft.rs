@@ -208,7 +208,7 @@ impl World {
         }
         let links: Vec<LinkSlot> = links.iter().map(|(link, _)| *link).collect();
         for part in records.chunks(32) {
-            self.send_control(&links, ControlBody::Peers(Peers { records: part.to_vec() }));
+            self.send_control(&links, ControlBody::Peers(Peers { records: part.to_vec(), more: false }));
         }
     }
 }

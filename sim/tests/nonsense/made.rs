@@ -195,7 +195,7 @@ fn control() -> impl Strategy<Value = ControlBody> {
     let located =
         (agent_bytes(), region(), select(vec![0, 9, CAST.admissions[3].node().short().0]), number());
     prop_oneof![
-        2 => vec(record(), 0..4).prop_map(|records| ControlBody::Peers(Peers { records })),
+        2 => (vec(record(), 0..4), any::<bool>()).prop_map(|(records, more)| ControlBody::Peers(Peers { records, more })),
         4 => interest,
         2 => (region(), number()).prop_map(|(region, version)| ControlBody::InterestConfirmed(InterestConfirmed { region, version })),
         8 => (any::<bool>(), directory_bytes(), directory_bytes())
@@ -217,6 +217,9 @@ fn control() -> impl Strategy<Value = ControlBody> {
         3 => probe_bytes().prop_map(ControlBody::Probe),
         6 => statements().prop_map(ControlBody::Statements),
         3 => standings().prop_map(ControlBody::Standings),
+        2 => (any::<u64>(), vec(any::<u64>(), select(vec![0, 3, 64])), any::<bool>()).prop_map(
+            |(fingerprint, buckets, is_answer)| ControlBody::Roster(Roster { fingerprint, buckets, is_answer })
+        ),
     ]
 }
 

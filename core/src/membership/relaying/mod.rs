@@ -15,8 +15,9 @@ use bytes::Bytes;
 
 mod table;
 
+use super::detector::Standing;
 use super::known::Known;
-use super::{Fact, Neighbours, PATIENCE};
+use super::{Changed, Fact, Neighbours, PATIENCE};
 use crate::event::Event;
 use crate::hash::rendezvous;
 use crate::hot::relayed::{End, Relays, Word};
@@ -36,8 +37,13 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 const ASKED_AT_ONCE: u32 = 4;
 const WAIT_FIRST: Duration = Duration::from_secs(1);
 const WAIT_MAX: Duration = Duration::from_secs(30);
-/// Nodes that a relayed link may lead over.
-const HOPS_MAX: u32 = 4;
+/// Nodes that a relayed link may lead over: more than the ways over rings need, for when a link of those
+/// is missing.
+const HOPS_MAX: u32 = 8;
+/// Peers that are asked for at once; the next ones a little later, so that a node that comes into a large
+/// region leaves room for other words on its links.
+const ASKS_AT_ONCE: usize = 64;
+const ASKS_APART: Duration = Duration::from_millis(10);
 /// What the keys of relayed links are derived for.
 const PURPOSE: &str = "starling relayed link 1";
 
@@ -47,15 +53,21 @@ impl Neighbours {
         Arc::clone(&self.relaying.tables)
     }
 
-    /// Sends what waited for a view that is in force now.
-    pub fn view_published(&mut self, out: &mut Outbox) {
-        for (link, body) in self.relaying.held.drain(..) {
+    /// A view was put out that has all sessions: what waited for it may follow.
+    pub fn view_published(&mut self) {
+        self.relaying.is_released = true;
+    }
+
+    /// Lets what is meant for relayed links leave by the links that lead there, and what waited for a
+    /// view, if there was one; to be called when a step is through.
+    pub fn wrap_relayed(&mut self, out: &mut Outbox) {
+        self.wrap_all(out);
+        for (link, body) in self.relaying.release() {
             out.send(link, body);
         }
     }
 
-    /// Lets what is meant for relayed links leave by the links that lead there.
-    pub fn wrap_relayed(&mut self, out: &mut Outbox) {
+    fn wrap_all(&mut self, out: &mut Outbox) {
         let is_relayed = |output: &Output| match output {
             Output::Control { link, .. } | Output::HangUp { link, .. } => link.is_relayed(),
             Output::ControlToAll { links, .. } => links.iter().any(|link| link.is_relayed()),
@@ -88,13 +100,17 @@ impl Neighbours {
     pub(super) fn seek_relay(&mut self, now: Now, peer: ShortId) {
         if self.known.get(&peer).is_some_and(|known| self.may_be_relayed(known)) {
             let wait = if self.me.short() < peer { ASK_AFTER } else { ASK_AFTER + PATIENCE };
-            self.relaying.plans.entry(peer).or_insert(Plan { next: Some(now.mono + wait), asked: 0 });
+            self.relaying.plan(peer, Plan { next: Some(now.mono + wait), asked: 0 });
         }
     }
 
     /// Whether it is a peer of this region that may live, and there is no link to it.
     fn may_be_relayed(&self, known: &Known) -> bool {
-        self.is_watched(known) && known.link.is_none() && !known.is_lost
+        let lives = || {
+            let standing = self.watching.detector.standing(known.node.short());
+            standing.is_some_and(|standing| standing < Standing::Dead)
+        };
+        self.is_watched(known) && known.link.is_none() && (!known.is_lost || lives())
     }
 
     /// Does what is due for relayed links.
@@ -111,11 +127,14 @@ impl Neighbours {
         for slot in late.map(|(slot, _)| *slot).collect::<Vec<_>>() {
             self.close_ending(now, slot, out);
         }
-        let is_due = |plan: &Plan| plan.next.is_some_and(|next| next <= now.mono);
-        let due = self.relaying.plans.iter().filter(|(_, plan)| is_due(plan));
-        for peer in due.map(|(peer, _)| *peer).collect::<Vec<_>>() {
-            self.ask(now, peer);
+        let due = self.relaying.due_plans(now.mono);
+        for (turn, peer) in due.into_iter().enumerate() {
+            match turn < ASKS_AT_ONCE {
+                true => self.ask(now, peer),
+                false => self.relaying.put_off(peer, now.mono + ASKS_APART),
+            }
         }
+        self.relaying.look();
         facts
     }
 
@@ -130,8 +149,9 @@ impl Neighbours {
         };
         let mut relays: Vec<(ShortId, LinkSlot)> = self.region_links().collect();
         let pair = rendezvous(me.0.min(peer.0), me.0.max(peer.0));
-        relays.sort_unstable_by_key(|(id, _)| (rendezvous(pair, id.0), id.0));
-        let Some(plan) = self.relaying.plans.get_mut(&peer) else { return };
+        let first = self.place.next_hop(peer);
+        relays.sort_unstable_by_key(|(id, _)| (Some(*id) != first, rendezvous(pair, id.0), id.0));
+        let Some(plan) = self.relaying.plan_mut(peer) else { return };
         let turn = plan.asked as usize;
         plan.asked += 1;
         plan.next = None;
@@ -158,13 +178,13 @@ impl Neighbours {
         open.code = Bytes::copy_from_slice(&end.code(Word::Greeting, []));
         self.relaying.add_ending(peer, end, Some(now.mono + ANSWER_WITHIN));
         self.relaying.held.push((via, ControlBody::RelayOpen(open)));
-        self.is_changed = true;
+        self.changed = self.changed.max(Changed::Relayed);
     }
 
     /// The one that was asked does not lead there: the next one is, sooner or later.
     fn ask_later(&mut self, now: Now, peer: ShortId) {
         let relays = u32::try_from(self.region_links().count()).unwrap_or(u32::MAX);
-        let Some(plan) = self.relaying.plans.get_mut(&peer) else { return };
+        let Some(plan) = self.relaying.plan_mut(peer) else { return };
         let at_once = ASKED_AT_ONCE.min(relays).max(1);
         let rounds = plan.asked / at_once;
         let wait = match plan.asked.is_multiple_of(at_once) {
@@ -179,7 +199,7 @@ impl Neighbours {
     /// Ends a relayed link on this side and tells the other; not yet the facts that follow.
     pub(super) fn close_ending(&mut self, now: Now, slot: LinkSlot, out: &mut Outbox) {
         let Some(ending) = self.relaying.remove_ending(slot) else { return };
-        self.is_changed = true;
+        self.changed = self.changed.max(Changed::Relayed);
         if self.by_link.contains_key(&ending.end.via) {
             let session = ending.end.session;
             out.send(ending.end.via, ControlBody::RelayClosed(RelayClosed { session }));
@@ -216,7 +236,7 @@ impl Neighbours {
                 Vec::new()
             }
         };
-        self.is_changed = true;
+        self.changed = self.changed.max(Changed::Relayed);
         facts
     }
 
@@ -246,20 +266,29 @@ impl Neighbours {
                 }
             };
         }
-        let onward = self.known.get(&ShortId(open.target)).filter(|known| self.is_watched(known));
-        let onward = onward.and_then(|known| known.link).filter(|to| !to.is_relayed() && *to != link);
+        let onward = self.onward_to(ShortId(open.target)).filter(|(_, to)| *to != link);
         match onward.filter(|_| open.hops < HOPS_MAX && self.relaying.has_room()) {
             None => refuse(out),
-            Some(to) => {
+            Some((next, to)) => {
                 open.hops += 1;
-                open.session = self.relaying.number(me, ShortId(open.target));
+                open.session = self.relaying.number(me, next);
                 self.relaying.insert((link, session), Session::Passing((to, open.session)));
                 self.relaying.insert((to, open.session), Session::Passing((link, session)));
                 self.relaying.held.push((to, ControlBody::RelayOpen(open)));
-                self.is_changed = true;
+                self.changed = self.changed.max(Changed::Relayed);
             }
         }
         Vec::new()
+    }
+
+    /// The node and the link by which a relayed link to `target` goes on.
+    fn onward_to(&mut self, target: ShortId) -> Option<(ShortId, LinkSlot)> {
+        let hop = self.place.next_hop(target);
+        let own_link = |id: ShortId| {
+            let known = self.known.get(&id).filter(|known| self.is_watched(known))?;
+            known.link.filter(|link| !link.is_relayed()).map(|link| (id, link))
+        };
+        own_link(target).or_else(|| own_link(hop?))
     }
 
     /// This node's end of a relayed link that a peer wants, if it is to have it.
@@ -269,8 +298,9 @@ impl Neighbours {
         // Who asks has no link to this node. If this one has, and not only since the question was on
         // its way, then nothing comes over it at the other end.
         let has_own = known.has_own_link() && now.mono.since(known.linked_at) < 2 * ANSWER_WITHIN;
+        // The code says that these are its own words: who restarted may come before the news of it.
         let is_current =
-            open.incarnation == known.incarnation && open.target_incarnation == self.me.incarnation;
+            open.incarnation >= known.incarnation && open.target_incarnation == self.me.incarnation;
         let at = (open.incarnation, open.attempt);
         let is_new = self.relaying.newest.get(&opener).is_none_or(|newest| at > *newest);
         if has_own || !is_current || !is_new || !self.relaying.has_room() {
@@ -296,9 +326,10 @@ impl Neighbours {
             self.close_ending(now, slot, out);
         }
         let code = Bytes::copy_from_slice(&end.code(Word::Greeting, []));
-        out.send(link, ControlBody::RelayAccepted(RelayAccepted { session: end.session, code }));
+        let accepted = RelayAccepted { session: end.session, code };
         let slot = self.relaying.add_ending(opener, end, None);
-        self.relayed_up(now, opener, slot, out)
+        self.relaying.hold(slot, link, ControlBody::RelayAccepted(accepted));
+        self.relayed_up(now, opener, open.incarnation, slot, out)
     }
 
     pub(super) fn on_relay_accepted(
@@ -317,6 +348,7 @@ impl Neighbours {
             Some(Session::Ending(slot)) => {
                 let Some(ending) = self.relaying.endings.get_mut(&slot) else { return Vec::new() };
                 let (peer, is_open) = (ending.peer, ending.until.is_some());
+                let incarnation = self.known.get(&peer).map(|known| known.incarnation);
                 if !is_open || !ending.end.is_said(Word::Greeting, [], &accepted.code) {
                     return Vec::new();
                 }
@@ -325,21 +357,28 @@ impl Neighbours {
                     return Vec::new();
                 }
                 ending.until = None;
-                self.relayed_up(now, peer, slot, out)
+                self.relayed_up(now, peer, incarnation.unwrap_or_default(), slot, out)
             }
             None => Vec::new(),
         }
     }
 
     /// A relayed link is up, as any link is.
-    fn relayed_up(&mut self, now: Now, peer: ShortId, slot: LinkSlot, out: &mut Outbox) -> Vec<Fact> {
+    fn relayed_up(
+        &mut self,
+        now: Now,
+        peer: ShortId,
+        incarnation: u64,
+        slot: LinkSlot,
+        out: &mut Outbox,
+    ) -> Vec<Fact> {
         let Some(known) = self.known.get(&peer) else {
             self.close_ending(now, slot, out);
             return Vec::new();
         };
         let peer = Peer {
             admission: known.admission.clone(),
-            incarnation: known.incarnation,
+            incarnation,
             addresses: known.addresses.clone(),
             process: known.process,
             version: known.version.clone(),
@@ -394,7 +433,7 @@ impl Neighbours {
     pub(super) fn check_relaying(&self) {
         let relaying = &self.relaying;
         assert!(relaying.sessions.len() <= SESSIONS_MAX, "more sessions than a node may have");
-        for (slot, ending) in &relaying.endings {
+        for (slot, ending) in relaying.endings.iter().filter(|(slot, _)| !relaying.closing.contains(slot)) {
             assert_eq!(ending.until.is_none(), self.by_link.contains_key(slot), "a relayed link half up");
         }
         for (at, session) in &relaying.sessions {

@@ -32,8 +32,8 @@ fn goldens() -> Vec<(ControlBody, &'static str)> {
     };
     vec![
         (
-            ControlBody::Peers(Peers { records: vec![record()] }),
-            "1a00000020000a180a160a01611203683a3119020000000000000020032a0176",
+            ControlBody::Peers(Peers { records: vec![record()], more: true }),
+            "1c00000020000a1a0a160a01611203683a3119020000000000000020032a01761001",
         ),
         (
             ControlBody::Interest(interest),
@@ -114,6 +114,10 @@ fn goldens() -> Vec<(ControlBody, &'static str)> {
             "0d0000002000ca010a080110021a016322016d",
         ),
         (ControlBody::Proof(text("p")), "040000002000d2010170"),
+        (
+            ControlBody::Roster(Roster { fingerprint: 1, buckets: vec![2], is_answer: true }),
+            "180000002000da0115090100000000000000120802000000000000001801",
+        ),
     ]
 }
 

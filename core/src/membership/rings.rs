@@ -1,0 +1,220 @@
+//! Whom of its region a node is linked with, and how it reaches the others.
+//!
+//! Up to [`FULL_MESH_MAX`] all are linked with all. In a larger region a node keeps links to those
+//! beside it on the rings (`topology::rings`), which all compute alike from whom they hold alive; with
+//! every other node it has a relayed link over them. Relayed links take the shortest way, the same there
+//! and back, so the ways from one node to all others make up a tree, and a bundle for many of them goes
+//! over each link once (`hot::copies`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::known::Known;
+use super::{Neighbours, PATIENCE};
+use crate::id::ShortId;
+use crate::machine::{LinkSlot, Outbox};
+use crate::time::{Now, Time};
+use crate::topology::rings::{FULL_MESH_MAX, Overlay};
+use crate::topology::{Broadcast, tree::Broken};
+use crate::wire::message::{ControlBody, Roster};
+
+/// How long a link is kept that the rings do not want any more: they may want it again, as when the
+/// region is at the size from which on there are rings and one node comes and goes.
+const UNWANTED_FOR: Duration = Duration::from_secs(10);
+/// How long the rest of what a peer knows of others is waited for.
+const MORE_WITHIN: Duration = Duration::from_secs(1);
+/// Parts into which what is known of nodes is divided to be compared.
+const BUCKETS: usize = 64;
+/// How often a peer is told what it lacks, at the most: it is much, and little to ask for.
+const TELL_INTERVAL: Duration = Duration::from_millis(500);
+
+/// This node's place in its region.
+#[derive(Debug, Default)]
+pub(super) struct Place {
+    /// None where all are linked with all.
+    ways: Option<Broadcast>,
+    /// The nodes beside this one, sorted; nobody where all are linked with all.
+    beside: Vec<ShortId>,
+    /// Until when nobody is dialled, since a peer is telling of more nodes.
+    pub more_until: Option<Time>,
+}
+
+impl Place {
+    /// Whether the region has rings.
+    pub fn has_rings(&self) -> bool {
+        self.ways.is_some()
+    }
+
+    /// Whether a node of the region is to be linked with, as far as is known.
+    pub fn is_beside(&self, id: ShortId) -> bool {
+        self.ways.is_none() || self.beside.binary_search(&id).is_ok()
+    }
+
+    /// Nodes beside this one, sorted; none where all are linked with all.
+    pub fn beside(&self) -> &[ShortId] {
+        &self.beside
+    }
+
+    /// The overlay, where there are rings.
+    pub fn overlay(&self) -> Option<&Arc<Overlay>> {
+        self.ways.as_ref().map(Broadcast::overlay)
+    }
+
+    /// The node over which the way to `to` begins.
+    pub fn next_hop(&mut self, to: ShortId) -> Option<ShortId> {
+        self.ways.as_mut()?.next_hop(to)
+    }
+
+    /// `others` are alive. Whether the rings changed.
+    fn set(&mut self, seed: u64, me: ShortId, mut others: Vec<ShortId>) -> bool {
+        if others.len() < FULL_MESH_MAX {
+            self.beside.clear();
+            return self.ways.take().is_some();
+        }
+        let place = others.partition_point(|id| *id < me);
+        others.insert(place, me);
+        if self.overlay().is_some_and(|overlay| overlay.members() == others) {
+            return false;
+        }
+        let overlay = match self.ways.take() {
+            Some(ways) => moved(Arc::clone(ways.overlay()), &others),
+            None => Overlay::new(seed, &others),
+        };
+        self.beside = overlay.neighbours(me);
+        self.ways = Some(Broadcast::new(me, Arc::new(overlay), Broken::default(), None));
+        true
+    }
+}
+
+/// The overlay of `members`, sorted, from one of before: a change moves few of it.
+fn moved(before: Arc<Overlay>, members: &[ShortId]) -> Overlay {
+    let gone: Vec<ShortId> =
+        before.members().iter().copied().filter(|id| members.binary_search(id).is_err()).collect();
+    let come: Vec<ShortId> = members.iter().copied().filter(|id| !before.contains(*id)).collect();
+    if gone.len() + come.len() > members.len() / 32 {
+        return Overlay::new(before.seed(), members);
+    }
+    let mut overlay = Arc::unwrap_or_clone(before);
+    for id in come {
+        overlay.join(id);
+    }
+    for id in gone {
+        overlay.leave(id);
+    }
+    overlay
+}
+
+impl Neighbours {
+    /// Takes the rings of whom is alive; `members` are sorted and without this node.
+    pub(super) fn set_place(&mut self, now: Now, members: &[ShortId]) {
+        let seed = self.me.admission.mesh.0;
+        if !self.place.set(seed, self.me.short(), members.to_vec()) {
+            self.seek_unlinked(now, members);
+            return;
+        }
+        self.due = None;
+        let me = self.me.admission.node();
+        for id in members {
+            let is_wanted = self.known.get(id).is_some_and(|known| self.wants_link(&known.admission));
+            let Some(known) = self.known.get_mut(id) else { continue };
+            match (known.has_own_link(), is_wanted) {
+                (true, true) => known.close_at = None,
+                (true, false) => {
+                    known.close_at.get_or_insert(now.mono + UNWANTED_FOR);
+                }
+                (false, true) => {
+                    let wait = if me < known.node { Duration::ZERO } else { PATIENCE };
+                    known.dialling.next.get_or_insert(now.mono + wait);
+                }
+                (false, false) => known.dialling.next = None,
+            }
+        }
+        self.seek_unlinked(now, members);
+    }
+
+    /// Nodes without a link that is theirs to have by dialling are reached over others.
+    fn seek_unlinked(&mut self, now: Now, members: &[ShortId]) {
+        if self.place.has_rings() {
+            for id in members {
+                if !self.place.is_beside(*id) {
+                    self.seek_relay(now, *id);
+                }
+            }
+        }
+    }
+
+    /// A peer tells of others in several messages: whom of them to dial is known at the end.
+    pub(super) fn expect_more(&mut self, now: Now, has_more: bool) {
+        // Nobody puts it off for longer by saying so again and again.
+        let until = self.place.more_until.filter(|until| *until > now.mono);
+        self.place.more_until = has_more.then(|| until.unwrap_or(now.mono + MORE_WITHIN));
+    }
+
+    /// When a node is to be dialled; not before those who tell of nodes are through.
+    pub(super) fn dial_known_at(&self, known: &Known) -> Option<Time> {
+        let at = known.dial_at()?;
+        Some(self.place.more_until.map_or(at, |until| at.max(until)))
+    }
+
+    /// What is known of nodes, of this one too, in parts that are the same where it is the same.
+    fn roster(&self) -> Vec<u64> {
+        let mut buckets = vec![0; BUCKETS];
+        let mut add = |id: ShortId, incarnation: u64| {
+            let word = crate::hash::rendezvous(id.0, incarnation);
+            buckets[bucket_of(id)] ^= word;
+        };
+        self.known.iter().for_each(|(id, known)| add(*id, known.incarnation));
+        add(self.me.short(), self.me.incarnation);
+        buckets
+    }
+
+    /// Shows a peer, which is met, what is known of nodes; it does the same, and each tells the other what
+    /// that one lacks.
+    pub(super) fn show_roster(&self, link: LinkSlot, is_answer: bool, out: &mut Outbox) {
+        let buckets = self.roster();
+        let fingerprint = buckets.iter().fold(0, |sum, bucket| sum ^ bucket);
+        out.send(link, ControlBody::Roster(Roster { fingerprint, buckets, is_answer }));
+    }
+
+    /// Compares what is known of nodes with a peer, in a few bytes as long as it is the same.
+    pub(super) fn compare_roster(&self, link: LinkSlot, out: &mut Outbox) {
+        let fingerprint = self.roster().iter().fold(0, |sum, bucket| sum ^ bucket);
+        let roster = Roster { fingerprint, buckets: Vec::new(), is_answer: false };
+        out.send(link, ControlBody::Roster(roster));
+    }
+
+    /// A peer shows what it knows of nodes: it is told of those in parts that differ.
+    pub(super) fn on_roster(&mut self, now: Now, link: LinkSlot, theirs: &Roster, out: &mut Outbox) {
+        let Some(peer) = self.by_link.get(&link).copied() else { return };
+        let ours = self.roster();
+        if theirs.fingerprint == ours.iter().fold(0, |sum, bucket| sum ^ bucket) {
+            return;
+        }
+        if theirs.buckets.len() != BUCKETS {
+            return self.show_roster(link, false, out);
+        }
+        if !theirs.is_answer {
+            self.show_roster(link, true, out);
+        }
+        let Some(known) = self.known.get_mut(&peer) else { return };
+        if known.told_at.is_some_and(|at| now.mono.since(at) < TELL_INTERVAL) {
+            return;
+        }
+        known.told_at = Some(now.mono);
+        let differs = |id: &ShortId| ours[bucket_of(*id)] != theirs.buckets[bucket_of(*id)];
+        let records: Vec<_> = self
+            .known
+            .iter()
+            .filter(|(id, _)| **id != peer && differs(id))
+            .map(|(_, known)| known.record())
+            .collect();
+        super::known::send_records(&[link], &records, out);
+    }
+}
+
+fn bucket_of(id: ShortId) -> usize {
+    (id.0 % BUCKETS as u64) as usize
+}
+
+#[cfg(test)]
+mod tests;
