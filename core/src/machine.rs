@@ -205,8 +205,8 @@ pub enum Output {
     },
     /// Send a bundle of class state, whole, on the priority lane.
     State {
-        /// The link.
-        link: LinkSlot,
+        /// The links.
+        links: Vec<LinkSlot>,
         /// The bundle.
         bundle: Arc<Bundle>,
     },

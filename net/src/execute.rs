@@ -9,7 +9,6 @@ use starling_core::hot::plane::{Host, Touched};
 use starling_core::id::AgentId;
 use starling_core::machine::{ConnectionSlot, LinkSlot, Output};
 use starling_core::time::Now;
-use starling_core::wire::bundle::{Passage, SectionSet};
 use starling_core::wire::request::{Reply, Say};
 use tokio::sync::mpsc;
 
@@ -47,10 +46,7 @@ impl Executor {
                 links.into_iter().for_each(|link| self.hub.outlets.control(link, frame.clone().into()));
             }
             Output::Probe { link, body } => self.probe(link, &body),
-            Output::State { link, bundle } => {
-                let parcel = bundle.to_parcel(&Passage::default(), &SectionSet::present_in(&bundle));
-                plane.send_bundle(link, bundle.class, parcel, &mut self.touched);
-            }
+            Output::State { links, bundle } => plane.send_state(&bundle, links, &mut self.touched),
             Output::Reply { connection, id, say } => self.reply(connection, id, say),
             Output::Broadcast { connection, agents, index, payload } => {
                 self.hub.broadcasts.add(&self.hub.outlets, Broadcast { connection, agents, index, payload });

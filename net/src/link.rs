@@ -380,6 +380,12 @@ impl From {
                         return Ok(Some(until));
                     }
                 }
+                (FrameType::Copies, Kind::Priority | Kind::Bulk) => {
+                    let is_first = self.kind == Kind::Priority;
+                    if let Some(until) = plane.copies(now, self.slot, is_first, &body, touched) {
+                        return Ok(Some(until));
+                    }
+                }
                 (FrameType::Acknowledge, Kind::Control) => {
                     plane.acknowledge(now, self.slot, &body, touched);
                 }
@@ -404,6 +410,7 @@ impl From {
                 (
                     FrameType::Hello
                     | FrameType::Bundle
+                    | FrameType::Copies
                     | FrameType::Acknowledge
                     | FrameType::Control
                     | FrameType::Attach

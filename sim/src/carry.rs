@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use starling_core::hash::hash_id;
 use starling_core::hot::Lane;
 use starling_core::hot::Plane;
+use starling_core::hot::copies;
 use starling_core::hot::own::Publication;
 use starling_core::hot::plane::Host;
 use starling_core::hot::view::View;
@@ -14,7 +15,7 @@ use starling_core::limits;
 use starling_core::machine::{Input, LinkSlot, Output};
 use starling_core::membership::detector::Statement;
 use starling_core::time::Time;
-use starling_core::wire::bundle::{Bundle, Class, Passage, SectionSet};
+use starling_core::wire::bundle::{Bundle, Class};
 use starling_core::wire::codec::{Reader, Wire};
 use starling_core::wire::frame::{FRAME_HEADER_BYTES, FrameDecoder, FrameType, Parcel};
 use starling_core::wire::message::ControlBody;
@@ -52,10 +53,9 @@ impl World {
                 self.send_control(&links, body);
             }
             Output::Probe { link, body } => self.send_probe(link, body),
-            Output::State { link, bundle } => {
+            Output::State { links, bundle } => {
                 self.measure_state(from, &bundle);
-                let parcel = bundle.to_parcel(&Passage::default(), &SectionSet::present_in(&bundle));
-                self.send_frame(link, Lane::Priority, parcel);
+                plane.send_state(&bundle, links, &mut self.touched);
             }
             Output::Reply { connection, id, say } if connection.0 >= CLIENTS && connection.0 < u32::MAX => {
                 self.mail.push((from, Mail::Reply(connection, id, Box::new(say))));
@@ -183,6 +183,12 @@ impl World {
             }
             FrameType::Acknowledge => Frame::Acknowledge(body),
             FrameType::Relayed => Frame::Relayed(body),
+            FrameType::Copies => {
+                if let Some(bundle) = copies::carried(&body) {
+                    self.note_bundle(link, &bundle);
+                }
+                Frame::Copies(body)
+            }
             FrameType::Control => {
                 let body = ControlBody::decode(body).expect("it was encoded here");
                 Frame::Control(body.expect("both ends have the same version"), None)
@@ -205,9 +211,11 @@ impl World {
                 ControlBody::Probe(_) | ControlBody::Statements(_) | ControlBody::Standings(_),
                 _,
             ) => {}
-            Frame::Control(..) | Frame::Bundle(_) | Frame::Acknowledge(_) | Frame::Relayed(_) => {
-                self.frames += 1;
-            }
+            Frame::Control(..)
+            | Frame::Bundle(_)
+            | Frame::Copies(_)
+            | Frame::Acknowledge(_)
+            | Frame::Relayed(_) => self.frames += 1,
         }
         // Frames that leave together share packets; who counts bytes counts each packet's own once.
         self.bytes += (sent.bytes + FRAME_HEADER_BYTES + PACKET_OVERHEAD_BYTES) as u64;
@@ -219,7 +227,9 @@ impl World {
     pub(crate) fn arrive(&mut self, id: u64, side: usize, sent: Sent) {
         let Some(pair) = self.pairs.get_mut(&id).filter(|pair| pair.is_up[side]) else { return };
         match sent.frame {
-            Frame::Bundle(_) if pair.is_waiting[side] => pair.waiting[side].push_back(sent),
+            Frame::Bundle(_) | Frame::Copies(_) if pair.is_waiting[side] => {
+                pair.waiting[side].push_back(sent)
+            }
             _ => self.read(id, side, sent),
         }
     }
@@ -228,7 +238,7 @@ impl World {
     fn read(&mut self, id: u64, side: usize, sent: Sent) {
         let Some(pair) = self.pairs.get_mut(&id).filter(|pair| pair.is_up[side]) else { return };
         let ((at, link), (other, _)) = (pair.ends[side], pair.ends[1 - side]);
-        if let Frame::Bundle(body) = &sent.frame {
+        if let Frame::Bundle(body) | Frame::Copies(body) = &sent.frame {
             pair.unread[1 - side] = pair.unread[1 - side].saturating_sub(body.len());
         }
         self.remember(at, &sent);
@@ -250,6 +260,15 @@ impl World {
                 let before = wanted_bytes(&plane);
                 let until = plane.receive(now, link, &body, &mut self.touched);
                 self.measure_copy(&body, (other, at), wanted_bytes(&plane) - before);
+                self.wait_to_read(id, side, until);
+            }
+            Frame::Copies(body) => {
+                let before = wanted_bytes(&plane);
+                let is_first = sent.lane == Lane::Priority;
+                let until = plane.copies(now, link, is_first, &body, &mut self.touched);
+                if let Some(bundle) = copies::carried(&body) {
+                    self.measure_copy(&bundle, (other, at), wanted_bytes(&plane) - before);
+                }
                 self.wait_to_read(id, side, until);
             }
             Frame::Acknowledge(body) => plane.acknowledge(now, link, &body, &mut self.touched),

@@ -104,6 +104,8 @@ pub enum Frame {
     Acknowledge(Bytes),
     /// The body of a frame on its way over other nodes.
     Relayed(Bytes),
+    /// The body of a bundle on its way to several nodes over others.
+    Copies(Bytes),
     /// A datagram.
     Probe(Bytes),
 }

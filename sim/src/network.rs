@@ -205,7 +205,7 @@ impl World {
             }
             return;
         }
-        if let Frame::Bundle(body) = &sent.frame {
+        if let Frame::Bundle(body) | Frame::Copies(body) = &sent.frame {
             pair.unread[side] += body.len();
         }
         if way.silent.is_some() {

@@ -190,6 +190,7 @@ fn decode(kind: FrameType, body: Bytes) -> Result<Incoming, DecodeError> {
         | FrameType::Bundle
         | FrameType::Acknowledge
         | FrameType::Relayed
+        | FrameType::Copies
         | FrameType::Control
         | FrameType::Attach
         | FrameType::Request

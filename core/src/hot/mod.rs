@@ -9,6 +9,7 @@
 //! the way in (deduplicate, verify, merge, match, enqueue).
 
 pub mod acknowledge;
+pub mod copies;
 pub mod counters;
 pub mod deliver;
 pub mod flows;

@@ -61,14 +61,19 @@ pub fn find_owed(step: &Step<'_>, drafts: &Drafts) -> (Vec<Owed>, Vec<u16>) {
     (owed, missing)
 }
 
+/// How a bundle goes to a destination; where a run begins matters to those alone who pass it on to another
+/// region.
+pub fn passage(step: &Step<'_>, owed: &Owed, is_first: bool) -> Passage {
+    let (region, is_first) = match owed.to {
+        Destination::Region(region) => (region, is_first),
+        Destination::Node(_) | Destination::Local => (step.plane.me.region, false),
+    };
+    Passage { hops: 0, is_first, region, view: 0, routes: owed.routes.clone() }
+}
+
 /// Sends a bundle to one destination over a link.
 pub fn send(step: &mut Step<'_>, link: LinkSlot, bundle: &Bundle, owed: &Owed, is_first: bool) {
-    let region = match owed.to {
-        Destination::Region(region) => region,
-        Destination::Node(_) | Destination::Local => step.plane.me.region,
-    };
-    let passage = Passage { hops: 0, is_first, region, view: 0, routes: owed.routes.clone() };
-    let parcel = bundle.to_parcel(&passage, &owed.keep);
+    let parcel = bundle.to_parcel(&passage(step, owed, is_first), &owed.keep);
     step.plane.send_bundle(link, bundle.class, parcel, step.touched);
 }
 

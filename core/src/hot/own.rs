@@ -18,9 +18,10 @@ use bytes::Bytes;
 
 use super::Pressure;
 use super::acknowledge::add_missing;
+use super::copies::Copies;
 use super::counters::Counters;
 use super::deliver::{Delivery, Scratch, deliver_section};
-use super::owed::{Owed, Parts, find_owed, send};
+use super::owed::{Owed, Parts, find_owed, passage, send};
 use super::plane::{Plane, Touched};
 use super::seal::{Author, Drafts, Open, Sealed, unpack};
 use super::view::View;
@@ -132,16 +133,29 @@ impl Lane {
     /// Sends the bundle sealed last, continuing runs or beginning new ones.
     fn send_newest(&mut self, step: &mut Step<'_>) {
         let Some(Some(newest)) = self.retained.back() else { return };
+        let mut copies = Copies::default();
         let mut begin = Vec::new();
         for owed in &newest.owed {
-            match step.view.link_to(step.plane.me.id, owed.to) {
-                Some(link) if self.runs.get(&owed.to) == Some(&link) => {
-                    send(step, link, &newest.bundle, owed, false);
-                }
-                Some(_) | None => begin.push(owed.to),
+            let Some(link) = step.view.link_to(step.plane.me.id, owed.to) else {
+                begin.push(owed.to);
+                continue;
+            };
+            let goes_on = self.runs.get(&owed.to) == Some(&link);
+            if goes_on || self.is_all_that_is_owed(owed.to) {
+                copies.add(link, passage(step, owed, !goes_on), &owed.keep);
+                self.runs.insert(owed.to, link);
+            } else {
+                begin.push(owed.to);
             }
         }
+        step.plane.send_copies(step.view, &newest.bundle, copies, step.touched);
         begin.into_iter().for_each(|to| self.begin_run(step, to));
+    }
+
+    /// Whether the bundle sealed last is the only one that a destination lacks.
+    fn is_all_that_is_owed(&self, to: Destination) -> bool {
+        let before = self.retained.iter().rev().skip(1).flatten();
+        !before.into_iter().any(|retained| retained.owed.iter().any(|owed| owed.to == to))
     }
 
     /// Sends everything owed to `to`, in order, over the way in force. Without a way the run begins

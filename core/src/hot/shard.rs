@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::acknowledge::{Stream, add_missing};
+use super::copies::Copies;
 use super::counters::{Counters, Stage};
 use super::deliver::{Delivery, Scratch, deliver_section};
 use super::headers::Headers;
@@ -349,13 +350,30 @@ impl State {
         let nodes = transit.owed.clone();
         self.transit_bytes += transit.bundle.len();
         queue.insert(sequence, transit);
+        let (mut copies, mut again) = (Copies::default(), Vec::new());
         for (node, keep) in nodes {
             let Some(link) = step.view.links.get(&node).copied() else { continue };
-            match (self.reached.insert((node, class), link), self.transit[class as usize].get(&sequence)) {
-                (Some(before), Some(newest)) if before == link => forward(step, link, &newest.bundle, &keep),
-                _ => self.resend(step, node),
+            match self.reached.insert((node, class), link) == Some(link)
+                || self.lacks_newest_alone(node, class)
+            {
+                true => copies.add(link, spreading(step), &keep),
+                false => again.push(node),
             }
         }
+        if let Some(newest) = self.transit[class as usize].get(&sequence) {
+            Counters::add(&step.plane.counters.relayed_bundles, copies.links() as u64);
+            step.plane.send_copies(step.view, &newest.bundle, copies, step.touched);
+        }
+        again.into_iter().for_each(|node| self.resend(step, node));
+    }
+
+    /// Whether a node is owed one bundle of this class, and none of another.
+    fn lacks_newest_alone(&self, node: ShortId, class: Class) -> bool {
+        let lacks = |transit: &&Transit| transit.owed.iter().any(|(owed, _)| *owed == node);
+        let others = Class::ALL.into_iter().filter(|other| *other != class);
+        let elsewhere = others.flat_map(|other| self.transit[other as usize].values());
+        let older = self.transit[class as usize].values().rev().skip(1);
+        elsewhere.chain(older).find(lacks).is_none()
     }
 
     fn remember_unfound(&mut self, bundle: &Bundle, missing: &[u16]) {
@@ -443,12 +461,15 @@ fn stream_of(step: &Step<'_>, bundle: &Bundle) -> Stream {
     Stream { origin: bundle.origin, incarnation: bundle.incarnation, class: bundle.class, region }
 }
 
+/// How what came from another region goes to nodes of this one.
+fn spreading(step: &Step<'_>) -> Passage {
+    Passage { hops: 1, is_first: false, region: step.plane.me.region, view: 0, routes: Vec::new() }
+}
+
 /// To one node of this region.
 fn forward(step: &mut Step<'_>, link: LinkSlot, bundle: &Bundle, keep: &SectionSet) {
-    let passage =
-        Passage { hops: 1, is_first: false, region: step.plane.me.region, view: 0, routes: Vec::new() };
     Counters::add(&step.plane.counters.relayed_bundles, 1);
-    step.plane.send_bundle(link, bundle.class, bundle.to_parcel(&passage, keep), step.touched);
+    step.plane.send_bundle(link, bundle.class, bundle.to_parcel(&spreading(step), keep), step.touched);
 }
 
 /// Nodes of this region that want sections of a bundle from another one.

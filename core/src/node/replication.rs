@@ -27,7 +27,7 @@ use crate::hot::Report;
 use crate::id::{RegionId, ShortId};
 use crate::identity::{Roles, VerifyKey};
 use crate::machine::{ConnectionSlot, LinkSlot, Outbox, Output};
-use crate::membership::{Identity, Neighbours};
+use crate::membership::{Identity, Known, Neighbours};
 use crate::rng::Rng;
 use crate::state::crdt::Value;
 use crate::state::keyspace::{Applied, Refused};
@@ -244,7 +244,7 @@ impl Replication {
         let missing = missing.filter(|range| (told.from..=told.through).contains(&range.origin.0));
         let kept = missing.filter_map(|range| Some(self.kept.get(&range.origin)?.since(range.first, until)));
         for bundle in kept.flatten().take_while(|bundle| partner.may_send(now, bundle.len())) {
-            out.push(Output::State { link, bundle: Arc::clone(bundle) });
+            out.push(Output::State { links: vec![link], bundle: Arc::clone(bundle) });
         }
         if (told.from..=told.through).contains(&self.me.0) {
             self.heard(theirs.get(self.me).unwrap_or_default());
@@ -383,9 +383,13 @@ impl Replication {
         if !self.relays || of != self.region && came_from == Some(self.region) {
             return;
         }
-        let mut push = |link: LinkSlot| out.push(Output::State { link, bundle: Arc::clone(bundle) });
+        let mut push = |links: Vec<LinkSlot>| {
+            if !links.is_empty() {
+                out.push(Output::State { links, bundle: Arc::clone(bundle) });
+            }
+        };
         if of != self.region {
-            return self.in_region(neighbours).for_each(push);
+            return push(self.in_region(neighbours).collect());
         }
         let mut chosen: BTreeMap<RegionId, (u64, LinkSlot)> = BTreeMap::new();
         for (id, link, known) in neighbours.linked() {
@@ -395,15 +399,17 @@ impl Replication {
                 *best = weight.max(*best);
             }
         }
-        chosen.into_values().filter(|(_, link)| *link != from).for_each(|(_, link)| push(link));
+        push(chosen.into_values().map(|(_, link)| link).filter(|link| *link != from).collect());
     }
 
-    /// Links to the nodes of this region that have a replica.
+    /// Links to the nodes of this region that have a replica; also those that lead over others, with which
+    /// nothing is compared.
     fn in_region(&self, neighbours: &Neighbours) -> impl Iterator<Item = LinkSlot> {
-        let linked = neighbours
-            .linked()
-            .filter(|(_, link, known)| known.region() == self.region && self.partners.contains_key(link));
-        linked.map(|(_, link, _)| link)
+        let has_replica = |known: &Known| {
+            let roles = known.roles();
+            known.region() == self.region && (roles.has(Roles::EDGE) || roles.has(Roles::AGGREGATOR))
+        };
+        neighbours.linked().filter(move |(_, _, known)| has_replica(known)).map(|(_, link, _)| link)
     }
 
     /// Everything that is due: bundles of what was written, comparisons.
@@ -438,8 +444,9 @@ impl Replication {
         let kept = self.kept.entry(self.me).or_default();
         kept.push(now.mono, Arc::clone(&bundle), applied == Applied::Replaced);
         writer.answer(out);
-        for link in self.in_region(neighbours) {
-            out.push(Output::State { link, bundle: Arc::clone(&bundle) });
+        let links: Vec<LinkSlot> = self.in_region(neighbours).collect();
+        if !links.is_empty() {
+            out.push(Output::State { links, bundle });
         }
         self.hurry(now);
     }

@@ -10,6 +10,11 @@ pub const FRAME_HEADER_BYTES: usize = 6;
 /// Bytes that go round a relayed frame: its session (4) and its code (16), and its header counts as
 /// part of it.
 pub const RELAYED_BYTES: usize = 4 + 16 + FRAME_HEADER_BYTES;
+/// Relayed links that one copies frame is for, at the most.
+pub const COPIES_MAX: usize = 512;
+/// Bytes that go round the bundle of a copies frame, at the most: four, and for each relayed link its session
+/// (4) and a code (16); and the bundle's header counts as part of it.
+pub const COPIES_BYTES: usize = 4 + 20 * COPIES_MAX + FRAME_HEADER_BYTES;
 /// Flag: a receiver that does not know the type must hang up instead of skipping the frame.
 pub const FLAG_CRITICAL: u8 = 1;
 
@@ -25,6 +30,8 @@ pub enum FrameType {
     Acknowledge = 0x11,
     /// A frame on its way over other nodes.
     Relayed = 0x12,
+    /// A bundle on its way to several nodes over others.
+    Copies = 0x13,
     /// A message of the control plane between nodes.
     Control = 0x20,
     /// Agents attach to their edge.
@@ -55,6 +62,7 @@ impl FrameType {
             0x10 => FrameType::Bundle,
             0x11 => FrameType::Acknowledge,
             0x12 => FrameType::Relayed,
+            0x13 => FrameType::Copies,
             0x20 => FrameType::Control,
             0x40 => FrameType::Attach,
             0x41 => FrameType::Request,
@@ -76,6 +84,7 @@ impl FrameType {
                 limits::FRAME_BYTES_MAX
             }
             FrameType::Relayed => limits::FRAME_BYTES_MAX + RELAYED_BYTES,
+            FrameType::Copies => limits::FRAME_BYTES_MAX + COPIES_BYTES,
             FrameType::Hello
             | FrameType::Acknowledge
             | FrameType::Control

@@ -104,6 +104,7 @@ impl Reader {
                 | FrameType::Bundle
                 | FrameType::Acknowledge
                 | FrameType::Relayed
+                | FrameType::Copies
                 | FrameType::Control
                 | FrameType::Reply
                 | FrameType::Published

@@ -26,7 +26,7 @@ use starling_core::wire::codec::Wire;
 use starling_core::wire::entry::Extras;
 use starling_core::wire::message::{
     Compare, ControlBody, Directory, Interest, InterestConfirmed, Leaving, Locate, Located, Missed, NotHere,
-    Pace, PeerRecord, Peers, Reroute, Standings, Statements, Superseded, Update, UpdateApplied, Versions,
+    Pace, PeerRecord, Peers, Reroute, Roster, Standings, Statements, Superseded, Update, UpdateApplied, Versions,
     update_message,
 };
 use starling_core::wire::request::{Ask, Empty, KeyChange, Numbers, SetKey, Subscribe, Subscription};
@@ -217,7 +217,7 @@ fn control() -> impl Strategy<Value = ControlBody> {
         3 => probe_bytes().prop_map(ControlBody::Probe),
         6 => statements().prop_map(ControlBody::Statements),
         3 => standings().prop_map(ControlBody::Standings),
-        2 => (any::<u64>(), vec(any::<u64>(), select(vec![0, 3, 64])), any::<bool>()).prop_map(
+        2 => (any::<u64>(), prop_oneof![vec(any::<u64>(), 0..3), vec(any::<u64>(), 64)], any::<bool>()).prop_map(
             |(fingerprint, buckets, is_answer)| ControlBody::Roster(Roster { fingerprint, buckets, is_answer })
         ),
     ]

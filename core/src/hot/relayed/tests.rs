@@ -12,15 +12,20 @@ use std::sync::Mutex;
 type Left = Vec<(LinkSlot, Lane, Bytes)>;
 
 #[derive(Clone, Default)]
-struct Lanes(Arc<Mutex<Left>>);
+pub struct Lanes(Arc<Mutex<Left>>, Arc<Mutex<Vec<LinkSlot>>>);
 
 impl Lanes {
+    /// The links over which state came.
+    pub fn take_states(&self) -> Vec<LinkSlot> {
+        std::mem::take(&mut *self.1.lock().expect("one thread"))
+    }
+
     fn push(&self, link: LinkSlot, lane: Lane, parcel: Parcel) {
         let whole = std::iter::once(parcel.front).chain(parcel.shared).collect::<Vec<_>>().concat();
         self.0.lock().expect("one thread").push((link, lane, whole.into()));
     }
 
-    fn take(&self) -> Left {
+    pub fn take(&self) -> Left {
         std::mem::take(&mut *self.0.lock().expect("one thread"))
     }
 }
@@ -45,8 +50,9 @@ impl Outlet for Lanes {
         true
     }
 
-    fn state(&self, _: LinkSlot, _: Box<Bundle>) -> bool {
-        false
+    fn state(&self, from: LinkSlot, _: Box<Bundle>) -> bool {
+        self.1.lock().expect("one thread").push(from);
+        true
     }
 
     fn unresolved(&self, _: Vec<own::Publication>) {}
@@ -60,7 +66,7 @@ impl Outlet for Lanes {
     }
 }
 
-fn node(relays: Relays) -> (Plane, Lanes) {
+pub fn node(relays: Relays) -> (Plane, Lanes) {
     let lanes = Lanes::default();
     let me = crate::hot::view::Me { mesh: MeshId(1), id: ShortId(1), region: RegionId(1), incarnation: 1 };
     let plane = Plane::new(me, Signer::simulated(&[1; 32]), false, 1, Box::new(lanes.clone()));
@@ -98,7 +104,8 @@ fn refused(plane: &Plane) -> u64 {
 #[test]
 fn golden_relayed_frame() {
     let parcel = end(true).wrap(frame(FrameType::Control, b"ab").into());
-    let code = end(true).code(Word::Frame, [&[2, 0, 0, 0, 0x20, 0, b'a', b'b'][..]]);
+    let digest = blake3::hash(&[2, 0, 0, 0, 0x20, 0, b'a', b'b']);
+    let code = end(true).code(Word::Frame, [&digest.as_bytes()[..]]);
     let mut expected = vec![28, 0, 0, 0, 0x12, 0, 8, 0, 0, 0];
     expected.extend_from_slice(&code);
     expected.extend_from_slice(&[2, 0, 0, 0, 0x20, 0, b'a', b'b']);
