@@ -26,8 +26,8 @@ use starling_core::wire::codec::Wire;
 use starling_core::wire::entry::Extras;
 use starling_core::wire::message::{
     Compare, ControlBody, Directory, Interest, InterestConfirmed, Leaving, Locate, Located, Missed, NotHere,
-    Pace, PeerRecord, Peers, Reroute, Roster, Standings, Statements, Superseded, Update, UpdateApplied, Versions,
-    update_message,
+    Pace, PeerRecord, Peers, Reroute, Roster, Standings, Statements, Superseded, Update, UpdateApplied,
+    Versions, update_message,
 };
 use starling_core::wire::request::{Ask, Empty, KeyChange, Numbers, SetKey, Subscribe, Subscription};
 use starling_sim::Agent;
