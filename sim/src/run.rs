@@ -36,9 +36,9 @@ const WRITE: Duration = Duration::from_millis(200);
 const KEYS: u64 = 8;
 /// Topics of a region.
 const TOPICS: u64 = 4;
-/// Up to so many edges a node's invariants are checked after each of its steps; with twice as many, after
-/// every other one.
-const CHECKED_EACH_STEP: u64 = 32;
+/// Up to so many edges a node's invariants are checked after each of its steps. A check looks at all whom
+/// the node knows: in a larger mesh there is one every so many steps as an eighth of the edges are.
+const CHECKED_EACH_STEP: usize = 32;
 
 /// Something that the run does.
 #[derive(Debug)]
@@ -90,8 +90,9 @@ impl Run {
         let mut world = World::with(settings.near, signatures, settings.seed);
         world.wire = settings.wire;
         world.keeps_events = false;
-        // What a check looks at grows with the nodes; so do the steps.
-        world.check_every = (settings.edges as u64 / CHECKED_EACH_STEP).max(1);
+        if settings.edges > CHECKED_EACH_STEP {
+            world.check_every = settings.edges as u64 / 8;
+        }
         (world.clock_skew, world.processors) = (settings.clock_skew, settings.processors);
         world.story = settings.story.then(Vec::new);
         world.matrix = settings.matrix.clone();

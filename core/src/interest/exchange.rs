@@ -5,6 +5,7 @@
 //! comes back to the edge of a subscriber means: from now on every publisher's edge knows.
 //! [`Wishes`] is the other side: what one peer declared.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Declared, Pattern};
@@ -23,6 +24,8 @@ pub struct Offer {
     declared: Declared,
     version: u64,
     confirmed: BTreeMap<LinkSlot, u64>,
+    /// How many peers confirmed which version.
+    peers_at: BTreeMap<u64, usize>,
 }
 
 impl Offer {
@@ -30,7 +33,7 @@ impl Offer {
     /// tables of what is declared.
     pub fn new(region: RegionId, seed: u64) -> Offer {
         let declared = Declared::new(limits::DECLARED_PATTERNS_MAX, seed);
-        Offer { region, declared, version: 0, confirmed: BTreeMap::new() }
+        Offer { region, declared, version: 0, confirmed: BTreeMap::new(), peers_at: BTreeMap::new() }
     }
 
     /// Wants one more. Refused when system patterns, which are never widened, are too many.
@@ -64,14 +67,30 @@ impl Offer {
         // The others first hear what changed, or a change that is taken back before the next flush
         // would be one for this peer alone, and never be told.
         self.flush(out);
-        self.confirmed.insert(link, 0);
+        self.set_confirmed(link, Some(0));
         let all: Vec<String> = self.declared.declared().map(|pattern| pattern.as_str().to_string()).collect();
         self.send(&[link], true, split(all, Vec::new()), out);
     }
 
     /// Declares to one peer no more.
     pub fn remove_peer(&mut self, link: LinkSlot) {
-        self.confirmed.remove(&link);
+        self.set_confirmed(link, None);
+    }
+
+    fn set_confirmed(&mut self, link: LinkSlot, version: Option<u64>) {
+        let before = match version {
+            Some(version) => self.confirmed.insert(link, version),
+            None => self.confirmed.remove(&link),
+        };
+        if let Entry::Occupied(mut peers) = self.peers_at.entry(before.unwrap_or(u64::MAX)) {
+            *peers.get_mut() -= 1;
+            if *peers.get() == 0 {
+                peers.remove();
+            }
+        }
+        if let Some(version) = version {
+            *self.peers_at.entry(version).or_default() += 1;
+        }
     }
 
     /// Sends what changed to every peer; returns the version to wait for.
@@ -106,14 +125,14 @@ impl Offer {
     /// A peer confirmed.
     pub fn confirm(&mut self, link: LinkSlot, version: u64) {
         let newest = self.version;
-        if let Some(confirmed) = self.confirmed.get_mut(&link) {
-            *confirmed = (*confirmed).max(version.min(newest));
+        if let Some(confirmed) = self.confirmed.get(&link).copied() {
+            self.set_confirmed(link, Some(confirmed.max(version.min(newest))));
         }
     }
 
     /// The newest version that every peer confirmed.
     pub fn in_force(&self) -> u64 {
-        self.confirmed.values().copied().min().unwrap_or(self.version)
+        self.peers_at.first_key_value().map_or(self.version, |(version, _)| *version)
     }
 
     /// The version of everything declared so far.

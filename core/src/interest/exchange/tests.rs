@@ -149,3 +149,25 @@ proptest! {
         prop_assert_eq!(wishes.patterns().cloned().collect::<BTreeSet<_>>(), declared);
     }
 }
+
+#[test]
+fn what_is_in_force_is_what_the_slowest_peer_confirmed() {
+    let (mut offer, mut out) = (Offer::new(RegionId(0), 1), Outbox::new());
+    assert_eq!(offer.in_force(), offer.version());
+    let links = [LinkSlot(1), LinkSlot(2), LinkSlot(3)];
+    links.iter().for_each(|link| offer.add_peer(*link, &mut out));
+    for subject in ["a", "b"] {
+        offer.add(&Pattern::parse(subject).expect("a pattern"));
+        offer.flush(&mut out);
+    }
+    for (link, version, slowest) in [(1, 2, 0), (2, 1, 0), (3, 9, 1), (2, 2, 2), (2, 1, 2)] {
+        offer.confirm(LinkSlot(link), version);
+        assert_eq!(offer.in_force(), slowest, "after {link} confirmed {version}");
+    }
+    offer.add_peer(LinkSlot(1), &mut out);
+    assert_eq!(offer.in_force(), 0, "who begins anew has confirmed nothing");
+    offer.remove_peer(LinkSlot(1));
+    assert_eq!(offer.in_force(), 2);
+    links.iter().for_each(|link| offer.remove_peer(*link));
+    assert_eq!(offer.in_force(), offer.version());
+}
