@@ -208,7 +208,10 @@ impl World {
         match &sent.frame {
             Frame::Probe(_)
             | Frame::Control(
-                ControlBody::Probe(_) | ControlBody::Statements(_) | ControlBody::Standings(_),
+                ControlBody::Probe(_)
+                | ControlBody::Statements(_)
+                | ControlBody::Standings(_)
+                | ControlBody::Roster(_),
                 _,
             ) => {}
             Frame::Control(..)

@@ -173,7 +173,11 @@ fn nonsense_comes_far() {
         "did not sign",
         "this very node",
     ];
-    for _ in 0..300 {
+    // The rarest comes once in some hundred runs.
+    for _ in 0..4000 {
+        if seen.len() == marks.len() {
+            break;
+        }
         let ops = vec(op(), 1..150).new_tree(&mut runner).expect("a value").current();
         for role in 0..3 {
             let text = run(role, &ops);
