@@ -10,12 +10,18 @@ mod interest;
 mod keys;
 mod links;
 mod relays;
+mod rings;
 mod updates;
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use starling_core::hot::own::{Publication, Target};
 use starling_core::id::AgentId;
 use starling_core::identity::Roles;
+use starling_core::machine::ConnectionSlot;
+use starling_core::wire::bundle::Class;
+use starling_core::wire::entry::Extras;
 use starling_core::wire::request::{Ask, Say, Subscribe, Subscription};
 use starling_sim::{Agent, Plan, World};
 
@@ -124,6 +130,22 @@ impl Mesh {
 
     pub fn is_done(&self, edge: usize, id: u64) -> bool {
         matches!(self.world.nodes[edge].reply(1, id), Some(Say::Done(_)))
+    }
+}
+
+/// What an agent of an edge says on `logs.x`.
+pub fn log(edge: usize, number: u64) -> Publication {
+    Publication {
+        connection: ConnectionSlot(9),
+        number,
+        agent: agent_id(7_000 + edge as u64),
+        sequence: number,
+        class: Class::EventBulk,
+        target: Target::Subject,
+        subject: Bytes::from_static(b"logs.x"),
+        extras: Extras::default(),
+        payload: Bytes::from(vec![7; 100]),
+        attempts: 0,
     }
 }
 

@@ -3,11 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
-use bytes::Bytes;
-use starling_core::hot::own::{Publication, Target};
-use starling_core::machine::{ConnectionSlot, LinkSlot};
-use starling_core::wire::bundle::Class;
-use starling_core::wire::entry::Extras;
+use starling_core::machine::LinkSlot;
 
 /// Agent 0 of an edge subscribes to the logs, and everyone knows.
 fn subscribe(mesh: &mut Mesh, edge: usize) {
@@ -19,19 +15,7 @@ fn subscribe(mesh: &mut Mesh, edge: usize) {
 
 /// An event about `logs.x` at an edge.
 fn publish(mesh: &mut Mesh, edge: usize, number: u64) {
-    let publication = Publication {
-        connection: ConnectionSlot(9),
-        number,
-        agent: agent_id(7_000 + edge as u64),
-        sequence: number,
-        class: Class::EventBulk,
-        target: Target::Subject,
-        subject: Bytes::from_static(b"logs.x"),
-        extras: Extras::default(),
-        payload: Bytes::from(vec![7; 100]),
-        attempts: 0,
-    };
-    mesh.world.publish(edge, vec![publication]);
+    mesh.world.publish(edge, vec![log(edge, number)]);
 }
 
 /// The link from one node to another, as the first one's hot path sees it.
