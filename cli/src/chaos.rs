@@ -10,8 +10,9 @@ use starling_chaos::{Invariant, Report, Scenario, Settings, Times, history, judg
 use crate::args::ChaosArgs;
 use crate::exit::{ExitCode, Failure};
 use crate::finding::block_on;
+use crate::output::named::{self, Named};
 use crate::output::table::facts;
-use crate::output::{Output, Render};
+use crate::output::{Output, Render, write_json};
 use crate::signals::stop_requested;
 use crate::suggest::closest;
 
@@ -89,10 +90,7 @@ fn conclude(args: &ChaosArgs, history: &Path, output: &Output) -> Result<(), Fai
         history::read(history).map_err(|error| Failure::new(ExitCode::Configuration, error.to_string()))?;
     let report = judge(&records);
     if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&report)? + "\n";
-        std::fs::write(path, text).map_err(|error| {
-            Failure::new(ExitCode::Failed, format!("cannot write the report to {}: {error}", path.display()))
-        })?;
+        write_json(path, &report)?;
     }
     output.print(&Shown(&report))?;
     match report.violations() {
@@ -109,28 +107,20 @@ struct List {
     invariants: Vec<Named>,
 }
 
-#[derive(Debug, Serialize)]
-struct Named {
-    name: &'static str,
-    about: &'static str,
-}
-
 impl List {
     fn new() -> List {
         let scenarios = Scenario::all().iter();
         List {
             schema: "starling.chaos-list/1",
-            scenarios: scenarios.map(|s| Named { name: s.name, about: s.about }).collect(),
-            invariants: INVARIANTS.iter().map(|(name, about)| Named { name, about }).collect(),
+            scenarios: scenarios.map(|scenario| Named::new(scenario.name, scenario.about)).collect(),
+            invariants: INVARIANTS.iter().map(|(name, about)| Named::new(name, about)).collect(),
         }
     }
 }
 
 impl Render for List {
     fn table(&self) -> String {
-        let lines =
-            |of: &[Named]| of.iter().map(|n| format!("  {:16}  {}\n", n.name, n.about)).collect::<String>();
-        format!("scenarios:\n{}invariants:\n{}", lines(&self.scenarios), lines(&self.invariants))
+        named::listing(&[("scenarios", &self.scenarios), ("invariants", &self.invariants)])
     }
 }
 

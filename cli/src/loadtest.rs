@@ -1,7 +1,5 @@
 //! `starling loadtest`: a mesh of processes on this machine, agents by the hundred thousand, a report.
 
-use std::path::PathBuf;
-
 use serde::Serialize;
 use starling_loadtest::{Profile, Report, Settings};
 
@@ -9,7 +7,7 @@ use crate::args::{LoadProfile, LoadtestArgs};
 use crate::exit::{ExitCode, Failure};
 use crate::finding::block_on;
 use crate::output::table::facts;
-use crate::output::{Output, Render};
+use crate::output::{Output, Render, write_json};
 use crate::signals::stop_requested;
 
 /// Rooms that the agents of an edge choose from.
@@ -63,17 +61,10 @@ pub fn run(args: &LoadtestArgs, output: &Output) -> Result<(), Failure> {
         }
     })?;
     if let Some(path) = &args.json {
-        write(path, &report)?;
+        write_json(path, &report)?;
     }
     output.print(&Shown(&report))?;
     if report.is_ok() { Ok(()) } else { Err(Failure::quiet(ExitCode::Threshold)) }
-}
-
-fn write(path: &PathBuf, report: &Report) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(report)? + "\n";
-    std::fs::write(path, text).map_err(|error| {
-        Failure::new(ExitCode::Failed, format!("cannot write the report to {}: {error}", path.display()))
-    })
 }
 
 #[derive(Serialize)]

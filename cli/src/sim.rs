@@ -7,8 +7,9 @@ use starling_sim::{Attack, Matrix, Mutant, Mutants, Report, Scenario, Settings};
 
 use crate::args::SimArgs;
 use crate::exit::{ExitCode, Failure};
+use crate::output::named::{self, Named};
 use crate::output::table::facts;
-use crate::output::{Output, Render};
+use crate::output::{Output, Render, write_json};
 
 /// Runs one seed or many.
 ///
@@ -31,7 +32,7 @@ fn one(args: &SimArgs, output: &Output) -> Result<(), Failure> {
     let report = starling_sim::run(&Settings { story: args.story, ..settings(args, args.seed)? });
     report.story.iter().for_each(|line| output.note(line));
     if let Some(path) = &args.json {
-        write(path, &report)?;
+        write_json(path, &report)?;
     }
     output.print(&Shown(&report))?;
     match report.violations() {
@@ -58,7 +59,7 @@ fn many(args: &SimArgs, seeds: std::ops::Range<u64>, output: &Output) -> Result<
         }
     }
     if let Some(path) = &args.json {
-        write(path, &answer)?;
+        write_json(path, &answer)?;
     }
     output.print(&answer)?;
     match answer.failed.len() {
@@ -73,7 +74,7 @@ fn mutants(args: &SimArgs, output: &Output) -> Result<(), Failure> {
         output.note(&format!("{}: {word}, {:.1} s", verdict.name, verdict.wall_seconds));
     });
     if let Some(path) = &args.json {
-        write(path, &found)?;
+        write_json(path, &found)?;
     }
     output.print(&Hunted(&found))?;
     match found.missed.as_slice() {
@@ -137,12 +138,6 @@ fn read(path: &Path) -> Result<String, Failure> {
     })
 }
 
-fn write(path: &Path, report: &impl Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(report)? + "\n";
-    std::fs::write(path, text)
-        .map_err(|error| Failure::new(ExitCode::Failed, format!("cannot write {}: {error}", path.display())))
-}
-
 /// The command that runs `seed` in the same way.
 fn replay(args: &SimArgs, seed: u64) -> String {
     let mut line = format!("starling sim --seed {seed}");
@@ -179,15 +174,9 @@ struct List {
     mutants: Vec<Named>,
 }
 
-#[derive(Debug, Serialize)]
-struct Named {
-    name: &'static str,
-    about: &'static str,
-}
-
 impl List {
     fn new() -> List {
-        let named = |(name, about): &(&'static str, &'static str)| Named { name, about };
+        let named = |(name, about): &(&'static str, &'static str)| Named::new(name, about);
         List {
             schema: "starling.sim-list/1",
             scenarios: Scenario::all().iter().map(named).collect(),
@@ -200,11 +189,12 @@ impl List {
 
 impl Render for List {
     fn table(&self) -> String {
-        let lines =
-            |of: &[Named]| of.iter().map(|n| format!("  {:18} {}\n", n.name, n.about)).collect::<String>();
-        let (scenarios, attacks) = (lines(&self.scenarios), lines(&self.attacks));
-        let (invariants, mutants) = (lines(&self.invariants), lines(&self.mutants));
-        format!("scenarios:\n{scenarios}attacks:\n{attacks}invariants:\n{invariants}mutants:\n{mutants}")
+        named::listing(&[
+            ("scenarios", &self.scenarios),
+            ("attacks", &self.attacks),
+            ("invariants", &self.invariants),
+            ("mutants", &self.mutants),
+        ])
     }
 }
 

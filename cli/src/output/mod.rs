@@ -5,6 +5,7 @@
 //! never changed or taken away.
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -12,6 +13,7 @@ use serde::Serialize;
 use crate::commands::GlobalOptions;
 use crate::exit::{self, Failure};
 
+pub mod named;
 pub mod overview;
 pub mod progress;
 pub mod table;
@@ -98,4 +100,16 @@ pub fn render(answer: &impl Render, format: Format) -> serde_json::Result<String
         Format::Json => serde_json::to_string_pretty(answer).map(|text| text + "\n"),
         Format::Jsonl => Ok(answer.json_lines()?.into_iter().map(|line| line + "\n").collect()),
     }
+}
+
+/// Writes a report to a file as JSON.
+///
+/// # Errors
+/// The file cannot be written; it may hold a part then.
+pub fn write_json(path: &Path, report: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(report)? + "\n";
+    std::fs::write(path, text).map_err(|error| {
+        let what = format!("cannot write the report to {}: {error}", path.display());
+        Failure::new(exit::ExitCode::Failed, what)
+    })
 }
