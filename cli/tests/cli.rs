@@ -332,3 +332,16 @@ fn a_simulation_repeats_and_refuses_what_it_cannot_read() {
     assert!(stderr(&output).contains("row a, column b"), "{}", stderr(&output));
     assert_eq!(code(&run(&["sim", "--scenario", "no-such"])), 2);
 }
+
+#[test]
+fn what_may_be_named_is_listed_in_every_format() {
+    for command in ["sim", "chaos"] {
+        let output = run(&[command, "--list", "-o", "json"]);
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        let scenarios = json(&output)["scenarios"].as_array().unwrap().clone();
+        let name = scenarios[0]["name"].as_str().unwrap().to_string();
+        let table = stdout(&run(&["-q", command, "--list"]));
+        assert!(table.starts_with(&format!("scenarios:\n  {name}")), "{table}");
+        assert_eq!(code(&run(&[command, "--list", "--json", "report.json"])), 2, "a list is no report");
+    }
+}

@@ -72,7 +72,8 @@ pub struct SimArgs {
         "scenario", "wire", "ed25519", "story", "list", "attack", "attackers"])]
     pub mutants: bool,
     /// List scenarios, attacks, invariants and planted bugs.
-    #[arg(long, exclusive = true)]
+    #[arg(long, conflicts_with_all = ["seed", "seeds", "nodes", "regions", "agents", "rate", "time", "rtt",
+        "scenario", "wire", "ed25519", "story", "json", "attack", "attackers"])]
     pub list: bool,
 }
 
