@@ -250,6 +250,29 @@ fn files_are_short_and_modules_say_what_they_are() {
     assert_none(&faults);
 }
 
+/// Pages that a list of decisions lacks, or has out of order.
+fn unlisted(list: &str, pages: &[String]) -> Vec<String> {
+    let listed =
+        list.lines().filter_map(|line| line.strip_prefix("| [")?.split_once("](")?.1.split_once(')'));
+    let listed: Vec<&str> = listed.map(|(page, _)| page).collect();
+    let mut faults: Vec<String> =
+        pages.iter().filter(|page| !listed.contains(&page.as_str())).cloned().collect();
+    faults.extend(listed.windows(2).filter(|pair| pair[0] >= pair[1]).map(|pair| pair[1].to_string()));
+    faults
+}
+
+#[test]
+fn every_decision_is_listed_in_order() {
+    let directory = root().join("docs/decisions");
+    let names = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name());
+    let names = names.map(|name| name.into_string().unwrap());
+    let pages: Vec<String> = names.filter(|name| name != "README.md").collect();
+    assert_none(&unlisted(&read(&directory.join("README.md")), &pages));
+    let list = "| [0002](0002-b.md) | b |\n| [0001](0001-a.md) | a |\n";
+    let pages = ["0001-a.md", "0002-b.md", "0003-c.md"].map(String::from);
+    assert_eq!(unlisted(list, &pages), ["0003-c.md", "0001-a.md"]);
+}
+
 fn manifest(name: &str, rest: &str) -> String {
     format!("[package]\nname = \"{name}\"\n\n{rest}\n")
 }
