@@ -131,6 +131,8 @@ impl World {
                 self.trace.note(self.now, from, Mark::Client, content);
                 if connection.0 >= CLIENTS {
                     self.mail.push((from, Mail::Frame(connection, frame)));
+                } else if self.keeps_events {
+                    self.nodes[from].record.frames.push((connection, frame));
                 }
             }
             Effect::State { from: link, bundle } => {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use starling_aggregator::Aggregator;
 use starling_coordinator::Coordinator;
 use starling_core::event::Event;
@@ -83,6 +84,8 @@ pub struct Record {
     pub admitted: Vec<Publication>,
     /// Publications whose receiver was not found.
     pub undeliverable: Vec<Publication>,
+    /// Frames of the hot path to connections that are not those of the run's own clients.
+    pub frames: Vec<(ConnectionSlot, Bytes)>,
 }
 
 /// A node, running or not.

@@ -66,6 +66,8 @@ pub struct View {
     pub gates: Arc<HashMap<LinkSlot, Arc<Gate>>>,
     /// Nodes with which no link is taken.
     pub banned: Arc<BTreeSet<ShortId>>,
+    /// Nodes that are held for dead, or left: nothing is owed to them.
+    pub lost: Arc<BTreeSet<ShortId>>,
     /// For each other region the peers that lead there.
     pub ways: Arc<HashMap<RegionId, Vec<ShortId>>>,
     /// Subscriptions of agents here ([`subscription`]).
@@ -86,6 +88,7 @@ impl View {
             relays: Arc::default(),
             gates: Arc::default(),
             banned: Arc::default(),
+            lost: Arc::default(),
             ways: Arc::default(),
             local: Trie::new(seed),
             remote: Trie::new(seed),
@@ -104,7 +107,7 @@ impl View {
 
     /// Whether `node` is one of `region` to which something may be owed.
     pub fn is_neighbour(&self, node: ShortId, region: RegionId) -> bool {
-        self.origins.get(&node).is_some_and(|origin| origin.region == region)
+        !self.lost.contains(&node) && self.origins.get(&node).is_some_and(|origin| origin.region == region)
     }
 
     /// The link over which `destination` is reached now.

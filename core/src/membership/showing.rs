@@ -1,16 +1,23 @@
-//! A node's peers for people.
+//! A node's peers for people, and those it has lost for its hot path.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Neighbours;
 use super::detector::Standing;
 use super::known::{Dialling, Known, member};
 use crate::hot::view::Origin;
+use crate::id::ShortId;
 use crate::machine::LinkSlot;
 use crate::time::Time;
 use crate::wire::request::Member;
 
 impl Neighbours {
+    /// Peers that are held for dead, or left.
+    pub fn lost(&self) -> BTreeSet<ShortId> {
+        self.known.iter().filter(|(_, known)| known.is_lost).map(|(id, _)| *id).collect()
+    }
+
     /// This node and its peers for people.
     pub fn members(&self) -> Vec<Member> {
         let mine = Known {

@@ -313,6 +313,7 @@ impl Routes {
             self.last.relays = neighbours.relays();
             self.last.gates = Arc::new(neighbours.gates(now));
             self.last.banned = Arc::new(neighbours.banned());
+            self.last.lost = Arc::new(neighbours.lost());
         }
         self.due = None;
         self.next = now.mono + limits::VIEW_INTERVAL.max(VIEW_COST * neighbours.count());

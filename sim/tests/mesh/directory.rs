@@ -7,6 +7,7 @@ use starling_core::limits;
 use starling_core::machine::{ConnectionSlot, Input};
 use starling_core::wire::bundle::Class;
 use starling_core::wire::entry::Extras;
+use starling_core::wire::frame::FrameType;
 use starling_core::wire::request::{Home, Numbers, RefusedCode};
 
 fn locate(mesh: &mut Mesh, at: usize, number: u64, id: u64) -> (Option<Home>, Duration) {
@@ -203,4 +204,37 @@ fn what_waits_is_bounded() {
         mesh.world.nodes[here].reply(90, 1),
         Some(Say::Refused(refused)) if refused.code == RefusedCode::Unavailable as u32
     ));
+}
+
+/// Entries that reached the inboxes of an edge's agents.
+fn inboxes(mesh: &Mesh, edge: usize) -> usize {
+    let deliver = FrameType::Deliver as u8;
+    mesh.world.nodes[edge].record.frames.iter().filter(|(_, frame)| frame[4] == deliver).count()
+}
+
+/// Who sent to an agent before remembers where it was; that edge is dead, and the agent is at another.
+#[test]
+fn who_came_from_a_dead_edge_is_found_by_who_knew_it_there() {
+    let mut mesh = Mesh::settled();
+    let (here, dead, other, far) = (mesh.edges[0][0], mesh.edges[0][1], mesh.edges[0][2], mesh.edges[1][0]);
+    mesh.attach(here, 0, 1);
+    mesh.attach(far, 5, 6);
+    mesh.attach(dead, 1, 2);
+    mesh.world.run(Duration::from_secs(1));
+    let by = |agent: u64, number: u64| Publication { agent: agent_id(agent), ..publication(number, 1) };
+    for (sender, agent) in [(here, 0), (far, 5)] {
+        mesh.world.publish(sender, vec![by(agent, 1)]);
+        mesh.world.run(Duration::from_secs(1));
+    }
+    assert_eq!(inboxes(&mesh, dead), 2);
+    mesh.world.kill(dead);
+    mesh.world.run(Duration::from_secs(15));
+    let moved = Agent { session: 2, ..Agent::new(1) };
+    mesh.world.attach(other, 1, 1, 1, &[moved]);
+    mesh.world.run(Duration::from_secs(1));
+    for (count, sender, agent) in [(1, here, 0), (2, far, 5)] {
+        mesh.world.publish(sender, vec![by(agent, 2)]);
+        mesh.world.run(Duration::from_secs(2));
+        assert_eq!(inboxes(&mesh, other), count, "from {}", name(&mesh, sender));
+    }
 }
