@@ -15,6 +15,8 @@ mod interest;
 mod keys;
 #[path = "mesh/load.rs"]
 mod load;
+#[path = "mesh/parity/mod.rs"]
+mod parity;
 #[path = "mesh/pipe.rs"]
 mod pipe;
 #[path = "mesh/process.rs"]
