@@ -133,7 +133,7 @@ impl Neighbours {
             seeds: seeds.map(|address| Seed { address, dialling: dialling() }).collect(),
             watching: Watching::new(&me, seed),
             relaying: Relaying::default(),
-            place: Place::default(),
+            place: Place::new(me.short(), me.incarnation),
             judging: Judging::default(),
             me,
             known: BTreeMap::new(),
@@ -423,6 +423,9 @@ impl Neighbours {
                 && now.mono.since(known.heard) >= FORGET_AFTER
         };
         let before = self.known.len();
+        for (id, known) in self.known.iter().filter(|(_, known)| is_stale(known)) {
+            self.place.note(*id, known.incarnation);
+        }
         self.known.retain(|_, known| !is_stale(known));
         if self.known.len() != before {
             self.changed = Changed::Own;
@@ -464,6 +467,7 @@ impl Neighbours {
     /// Asserts that links and peers agree.
     pub fn check(&self) {
         self.watching.detector.check();
+        self.check_roster();
         self.check_relaying();
         for (link, id) in &self.by_link {
             assert_eq!(

@@ -56,6 +56,8 @@ impl Neighbours {
                     }
                     known.admission = admission;
                 }
+                self.place.note(id, known.incarnation);
+                self.place.note(id, record.incarnation);
                 known.incarnation = record.incarnation;
                 known.addresses = record.addresses;
                 known.process = record.process;
@@ -104,6 +106,7 @@ impl Neighbours {
         };
         let is_watched = self.is_watched(&known);
         let incarnation = known.incarnation;
+        self.place.note(id, incarnation);
         self.known.insert(id, known);
         if is_watched && !record.is_gone {
             self.admit(now, id, incarnation);

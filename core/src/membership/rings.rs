@@ -29,7 +29,7 @@ const BUCKETS: usize = 64;
 const TELL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// This node's place in its region.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Place {
     /// None where all are linked with all.
     ways: Option<Broadcast>,
@@ -37,9 +37,32 @@ pub(super) struct Place {
     beside: Vec<ShortId>,
     /// Until when nobody is dialled, since a peer is telling of more nodes.
     pub more_until: Option<Time>,
+    /// What is known of nodes, of this one too, in parts that are the same where it is the same.
+    roster: [u64; BUCKETS],
 }
 
 impl Place {
+    /// A node that knows nobody yet.
+    pub fn new(me: ShortId, incarnation: u64) -> Place {
+        let mut place = Place { ways: None, beside: Vec::new(), more_until: None, roster: [0; BUCKETS] };
+        place.note(me, incarnation);
+        place
+    }
+
+    /// A node with this incarnation is known from now on, or not any more.
+    pub fn note(&mut self, id: ShortId, incarnation: u64) {
+        let mut words = [0; 16];
+        words[..8].copy_from_slice(&id.0.to_le_bytes());
+        words[8..].copy_from_slice(&incarnation.to_le_bytes());
+        let mut first = [0; 8];
+        first.copy_from_slice(&blake3::hash(&words).as_bytes()[..8]);
+        self.roster[bucket_of(id)] ^= u64::from_le_bytes(first);
+    }
+
+    fn fingerprint(&self) -> u64 {
+        self.roster.iter().fold(0, |sum, bucket| sum ^ bucket)
+    }
+
     /// Whether the region has rings.
     pub fn has_rings(&self) -> bool {
         self.ways.is_some()
@@ -156,29 +179,16 @@ impl Neighbours {
         Some(self.place.more_until.map_or(at, |until| at.max(until)))
     }
 
-    /// What is known of nodes, of this one too, in parts that are the same where it is the same.
-    fn roster(&self) -> Vec<u64> {
-        let mut buckets = vec![0; BUCKETS];
-        let mut add = |id: ShortId, incarnation: u64| {
-            let word = crate::hash::rendezvous(id.0, incarnation);
-            buckets[bucket_of(id)] ^= word;
-        };
-        self.known.iter().for_each(|(id, known)| add(*id, known.incarnation));
-        add(self.me.short(), self.me.incarnation);
-        buckets
-    }
-
     /// Shows a peer, which is met, what is known of nodes; it does the same, and each tells the other what
     /// that one lacks.
     pub(super) fn show_roster(&self, link: LinkSlot, is_answer: bool, out: &mut Outbox) {
-        let buckets = self.roster();
-        let fingerprint = buckets.iter().fold(0, |sum, bucket| sum ^ bucket);
+        let (fingerprint, buckets) = (self.place.fingerprint(), self.place.roster.to_vec());
         out.send(link, ControlBody::Roster(Roster { fingerprint, buckets, is_answer }));
     }
 
     /// Compares what is known of nodes with a peer, in a few bytes as long as it is the same.
     pub(super) fn compare_roster(&self, link: LinkSlot, out: &mut Outbox) {
-        let fingerprint = self.roster().iter().fold(0, |sum, bucket| sum ^ bucket);
+        let fingerprint = self.place.fingerprint();
         let roster = Roster { fingerprint, buckets: Vec::new(), is_answer: false };
         out.send(link, ControlBody::Roster(roster));
     }
@@ -186,8 +196,7 @@ impl Neighbours {
     /// A peer shows what it knows of nodes: it is told of those in parts that differ.
     pub(super) fn on_roster(&mut self, now: Now, link: LinkSlot, theirs: &Roster, out: &mut Outbox) {
         let Some(peer) = self.by_link.get(&link).copied() else { return };
-        let ours = self.roster();
-        if theirs.fingerprint == ours.iter().fold(0, |sum, bucket| sum ^ bucket) {
+        if theirs.fingerprint == self.place.fingerprint() {
             return;
         }
         if theirs.buckets.len() != BUCKETS {
@@ -201,6 +210,7 @@ impl Neighbours {
             return;
         }
         known.told_at = Some(now.mono);
+        let ours = &self.place.roster;
         let differs = |id: &ShortId| ours[bucket_of(*id)] != theirs.buckets[bucket_of(*id)];
         let records: Vec<_> = self
             .known
@@ -209,6 +219,12 @@ impl Neighbours {
             .map(|(_, known)| known.record())
             .collect();
         super::known::send_records(&[link], &records, out);
+    }
+
+    pub(super) fn check_roster(&self) {
+        let mut place = Place::new(self.me.short(), self.me.incarnation);
+        self.known.iter().for_each(|(id, known)| place.note(*id, known.incarnation));
+        assert_eq!(place.roster, self.place.roster, "what is compared is what is known");
     }
 }
 
