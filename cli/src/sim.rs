@@ -295,8 +295,9 @@ impl Render for Shown<'_> {
             (
                 "copies",
                 format!(
-                    "{:.2} of a payload for each node that needs it, hops p50 {}, max {}",
-                    report.payload_copies, report.rounds.p50, report.rounds.max
+                    "{:.2} of a payload at each node that it comes to, {:.2} carried for each that wants it, \
+                     hops p50 {}, max {}",
+                    report.payload_copies, report.payload_carried, report.rounds.p50, report.rounds.max
                 ),
             ),
         ];

@@ -2,6 +2,7 @@
 //!
 //! It looks on and changes nothing: a run with a meter is the same run.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -82,6 +83,8 @@ struct Write {
 pub(crate) struct Meter {
     /// Payload bytes of events that came over links.
     pub copied: u64,
+    /// Those of them that came with the first copy of a bundle at a node.
+    pub first: u64,
     /// Those of them that were new and wanted where they came.
     pub needed: u64,
     /// How long each written key took to be at every edge and aggregator that ran.
@@ -97,6 +100,7 @@ impl Default for Meter {
     fn default() -> Meter {
         Meter {
             copied: 0,
+            first: 0,
             needed: 0,
             converged: Vec::new(),
             journeys: BTreeMap::new(),
@@ -119,7 +123,10 @@ impl Meter {
         });
         let (_, journey) = self.journeys.entry(number).or_insert_with(|| (copy.name, Journey::default()));
         let depth = journey.depths.get(&from).copied().unwrap_or(0) + 1;
-        journey.depths.entry(to).or_insert(depth);
+        if let Entry::Vacant(place) = journey.depths.entry(to) {
+            place.insert(depth);
+            self.first += copy.payload;
+        }
         if self.journeys.len() > FOLLOWED_MAX {
             self.end_oldest();
         }

@@ -46,8 +46,10 @@ pub struct Report {
     pub idle_bytes_per_node_per_second: f64,
     /// From the write of a key until it was at every edge and aggregator that ran.
     pub convergence_ms: Shares,
-    /// Payload bytes of events that came over links, for each byte that was new and wanted where it came.
+    /// Payload bytes of events that came over links, for each byte of a first copy at a node.
     pub payload_copies: f64,
+    /// The same for each byte that was new and wanted where it came.
+    pub payload_carried: f64,
     /// Hops of event bundles from their origin until the last node that they came to.
     pub rounds: Rounds,
     /// Whether the mesh served as it should in the end.
@@ -182,6 +184,7 @@ impl Report {
             idle_bytes_per_node_per_second: 0.0,
             convergence_ms: Shares::default(),
             payload_copies: 0.0,
+            payload_carried: 0.0,
             rounds: Rounds::default(),
             story: Vec::new(),
         }

@@ -286,7 +286,8 @@ impl Run {
             let (p50, max) = meter.hops();
             report.rounds = Rounds { p50, max };
             report.convergence_ms = Shares::of(&meter.converged);
-            report.payload_copies = meter.copied as f64 / meter.needed.max(1) as f64;
+            report.payload_copies = meter.copied as f64 / meter.first.max(1) as f64;
+            report.payload_carried = meter.copied as f64 / meter.needed.max(1) as f64;
         }
         report
     }
