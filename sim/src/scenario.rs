@@ -113,13 +113,14 @@ pub struct Faults {
 /// A wall clock is off by so much at the most.
 const SKEW_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-const NAMED: [(&str, &str); 6] = [
+const NAMED: [(&str, &str); 7] = [
     ("drawn", "mesh, network, work and faults as the seed draws them"),
     ("quiet", "nothing goes wrong"),
     ("crashes", "nodes are killed and started again, every 5 s on average"),
     ("pauses", "nodes stop for seconds and go on"),
     ("cuts", "ways between two nodes carry nothing, or only one way"),
     ("partitions", "part of a region is cut off from the rest"),
+    ("rings", "a region too large for links of all with all, and everything that may go wrong"),
 ];
 
 impl Scenario {
@@ -138,6 +139,20 @@ impl Scenario {
             "pauses" => faults(Faults { pause_s: 5, ..Faults::default() }),
             "cuts" => faults(Faults { cut_s: 4, one_way_s: 8, ..Faults::default() }),
             "partitions" => faults(Faults { partition_s: 15, ..Faults::default() }),
+            "rings" => Scenario {
+                nodes: Some(72),
+                regions: Some(1),
+                network: Network { jitter_ms: 1.0, loss: 0.02, ..Network::default() },
+                ..faults(Faults {
+                    crash_s: 4,
+                    pause_s: 6,
+                    cut_s: 4,
+                    one_way_s: 6,
+                    close_s: 3,
+                    partition_s: 20,
+                    death_s: 15,
+                })
+            },
             _ => return None,
         })
     }

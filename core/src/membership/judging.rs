@@ -67,9 +67,19 @@ impl Neighbours {
         self.known.iter().filter(|(_, known)| known.banned_until.is_some()).map(|(id, _)| *id).collect()
     }
 
-    /// The gates of linked peers, each with its share of the checks.
-    pub fn gates(&mut self, now: Now) -> HashMap<LinkSlot, Arc<Gate>> {
-        let linked: Vec<(ShortId, LinkSlot)> = self.linked().map(|(id, link, _)| (id, link)).collect();
+    /// The gates of linked peers. Each has its share of the checks; who has come over a relayed link since
+    /// they were divided last takes from what others leave, until something else changes.
+    pub fn gates(&mut self, now: Now, changed: Changed) -> HashMap<LinkSlot, Arc<Gate>> {
+        let linked: Vec<(ShortId, LinkSlot)> = self.by_link.iter().map(|(link, id)| (*id, *link)).collect();
+        if changed >= Changed::Own {
+            self.divide_checks(now, &linked);
+        }
+        let gates = &mut self.judging.gates;
+        let mut gate = |id| Arc::clone(gates.entry(id).or_insert_with(|| Arc::new(Gate::new(now.mono))));
+        linked.into_iter().map(|(id, link)| (link, gate(id))).collect()
+    }
+
+    fn divide_checks(&mut self, now: Now, linked: &[(ShortId, LinkSlot)]) {
         let Judging { ledger, gates, .. } = &mut self.judging;
         gates.retain(|id, _| self.known.contains_key(id));
         let claim = |(id, _): &(ShortId, LinkSlot)| Claim {
@@ -79,13 +89,9 @@ impl Neighbours {
         };
         let claims: Vec<Claim> = linked.iter().map(claim).collect();
         let shares = divide(limits::CHECKS_PER_SECOND, &claims);
-        let mut table = HashMap::default();
-        for ((id, link), share) in linked.into_iter().zip(shares) {
-            let gate = gates.entry(id).or_insert_with(|| Arc::new(Gate::new(now.mono)));
-            gate.set(share);
-            table.insert(link, Arc::clone(gate));
+        for ((id, _), share) in linked.iter().zip(shares) {
+            gates.entry(*id).or_insert_with(|| Arc::new(Gate::new(now.mono))).set(share);
         }
-        table
     }
 
     /// Whether a link to a known peer may be taken.

@@ -305,13 +305,14 @@ impl Routes {
         if self.due.is_none_or(|due| due > now.mono) {
             return false;
         }
-        if neighbours.take_changed() != Changed::Nothing {
+        let changed = neighbours.take_changed();
+        if changed != Changed::Nothing {
             let (origins, links, peers) = neighbours.tables();
             self.last.origins = Arc::new(origins);
             self.last.links = Arc::new(links);
             self.last.peers = Arc::new(peers);
             self.last.relays = neighbours.relays();
-            self.last.gates = Arc::new(neighbours.gates(now));
+            self.last.gates = Arc::new(neighbours.gates(now, changed));
             self.last.banned = Arc::new(neighbours.banned());
             self.last.lost = Arc::new(neighbours.lost());
         }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use starling_core::event::Event;
+use starling_core::identity::Roles;
 use starling_core::membership::detector::{Life, Statement};
 use starling_core::time::Time;
 
@@ -220,8 +221,15 @@ impl Check for Detected {
     }
 }
 
-/// Who has a link with a node, and must notice when it dies.
+/// Who is to know when a node dies: its region, and who else has a link with it.
 fn watchers(node: usize, scene: &Scene<'_>) -> Vec<usize> {
     let nodes = &scene.world.nodes;
-    (0..nodes.len()).filter(|at| nodes[*at].is_active() && nodes[*at].linked().contains(&node)).collect()
+    let plan = &nodes[node].plan;
+    let is_of_region = |at: usize| {
+        let other = &nodes[at].plan;
+        let gossips = |roles: Roles| roles.has(Roles::EDGE) || roles.has(Roles::AGGREGATOR);
+        other.region == plan.region && gossips(other.roles) && gossips(plan.roles)
+    };
+    let is_to_know = |at: &usize| is_of_region(*at) || nodes[*at].linked().contains(&node);
+    (0..nodes.len()).filter(|at| *at != node && nodes[*at].is_active() && is_to_know(at)).collect()
 }
