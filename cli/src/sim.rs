@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use serde::Serialize;
-use starling_sim::{Attack, Matrix, Mutant, Mutants, Report, Scenario, Settings};
+use starling_sim::{Attack, Matrix, Mutant, Mutants, Report, Scenario, Settings, Shares};
+
+mod detectors;
 
 use crate::args::SimArgs;
 use crate::exit::{ExitCode, Failure};
@@ -21,6 +23,9 @@ pub fn run(args: &SimArgs, output: &Output) -> Result<(), Failure> {
     }
     if args.mutants {
         return mutants(args, output);
+    }
+    if args.detector {
+        return detectors::run(args, output);
     }
     match args.seeds.clone() {
         None => one(args, output),
@@ -97,6 +102,10 @@ fn settings(args: &SimArgs, seed: u64) -> Result<Settings, Failure> {
     settings.agents = args.agents.map_or(settings.agents, u64::from);
     settings.rate = args.rate.map_or(settings.rate, u64::from);
     settings.time = args.time.unwrap_or(settings.time);
+    settings.near.loss = args.loss.unwrap_or(settings.near.loss);
+    settings.processors.step = args.step.unwrap_or(settings.processors.step);
+    settings.processors.slow_share = args.slow.unwrap_or(settings.processors.slow_share);
+    settings.faults.death = args.deaths.unwrap_or(settings.faults.death);
     settings.wire |= args.wire;
     settings.ed25519 |= args.ed25519;
     if let Some(name) = &args.attack {
@@ -152,14 +161,17 @@ fn replay(args: &SimArgs, seed: u64) -> String {
     add("rate", args.rate.map(|count| count.to_string()));
     add("time", args.time.map(crate::duration::show_duration));
     add("rtt", args.rtt.as_ref().map(|path| path.display().to_string()));
+    add("loss", args.loss.map(|share| share.to_string()));
+    add("slow", args.slow.map(|share| share.to_string()));
+    add("step", args.step.map(crate::duration::show_duration));
+    add("deaths", args.deaths.map(crate::duration::show_duration));
     add("scenario", args.scenario.clone());
     add("attack", args.attack.clone());
     add("attackers", args.attack.as_ref().map(|_| args.attackers.to_string()));
-    if args.wire {
-        line += " --wire";
-    }
-    if args.ed25519 {
-        line += " --ed25519";
+    for (name, is_on) in [("detector", args.detector), ("wire", args.wire), ("ed25519", args.ed25519)] {
+        if is_on {
+            line += &format!(" --{name}");
+        }
     }
     line
 }
@@ -244,6 +256,13 @@ impl Render for Hunted<'_> {
     }
 }
 
+fn shares(of: Shares) -> String {
+    match of.count {
+        0 => "-".to_string(),
+        count => format!("p50 {:.0}, p99 {:.0}, max {:.0} ms, {count} samples", of.p50, of.p99, of.max),
+    }
+}
+
 #[derive(Serialize)]
 #[serde(transparent)]
 struct Shown<'a>(&'a Report);
@@ -252,10 +271,6 @@ impl Render for Shown<'_> {
     fn table(&self) -> String {
         let report = self.0;
         let settings = &report.settings;
-        let shares = |of: starling_sim::Shares| match of.count {
-            0 => "-".to_string(),
-            count => format!("p50 {:.0}, p99 {:.0}, max {:.0} ms, {count} samples", of.p50, of.p99, of.max),
-        };
         let events = report.events;
         let mut lines = vec![
             ("seed", settings.seed.to_string()),

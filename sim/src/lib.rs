@@ -13,6 +13,7 @@ mod agents;
 mod carry;
 mod check;
 mod clients;
+mod detectors;
 mod faults;
 mod hostile;
 mod journal;
@@ -35,6 +36,7 @@ mod world;
 
 pub use agents::Agent;
 pub use check::INVARIANTS;
+pub use detectors::{Compared, Comparison, DetectorReport, compare, plain, watch_region};
 pub use faults::Fault;
 pub use hostile::Attack;
 pub use link::Conditions;

@@ -56,20 +56,20 @@ impl Conditions {
         }
     }
 
-    fn draw_jitter(&self, rng: &mut Rng) -> Duration {
+    pub(crate) fn draw_jitter(&self, rng: &mut Rng) -> Duration {
         if self.jitter.is_zero() {
             return Duration::ZERO;
         }
         Duration::from_nanos(rng.below(self.jitter.as_nanos() as u64 + 1))
     }
 
-    fn is_lost(&self, rng: &mut Rng) -> bool {
+    pub(crate) fn is_lost(&self, rng: &mut Rng) -> bool {
         happens(self.loss, rng)
     }
 
     /// How much later a piece of a stream comes since packets of it were lost: each time it is sent
     /// again when the loss shows, at first after a round trip and a bit, then after twice as long.
-    fn resending(&self, bytes: usize, rng: &mut Rng) -> Duration {
+    pub(crate) fn resending(&self, bytes: usize, rng: &mut Rng) -> Duration {
         if self.loss <= 0.0 {
             return Duration::ZERO;
         }

@@ -14,6 +14,8 @@ Examples:
   starling sim --seeds 1..200
   starling sim --nodes 50 --regions 2 --agents 10000 --time 10m --json report.json
   starling sim --mutants
+  starling sim --detector --nodes 1000 --time 10m --deaths 10s
+  starling sim --detector --compare --seeds 1..4 --nodes 1000 --loss 0.2 --slow 0.05 --step 3ms
 
 Without a size the seed draws the mesh, its network, its work and its faults.
 Ends with 1 when something does not hold, and prints how to see it again.";
@@ -55,6 +57,27 @@ pub struct SimArgs {
     /// How many nodes do it; held to under a third of each region.
     #[arg(long, value_name = "N", requires = "attack", default_value_t = 1)]
     pub attackers: u32,
+    /// Share of packets that are lost on the way, 0.0 to 0.9.
+    #[arg(long, value_name = "SHARE", value_parser = parse_share)]
+    pub loss: Option<f64>,
+    /// Share of nodes with a slow processor, 0.0 to 0.9: a fifth of the others' speed.
+    #[arg(long, value_name = "SHARE", value_parser = parse_share, requires = "step")]
+    pub slow: Option<f64>,
+    /// What one input takes a node at full speed.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub step: Option<Duration>,
+    /// Mean time between two edges that die for good.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub deaths: Option<Duration>,
+    /// Simulate nothing but the failure detectors of one region.
+    #[arg(long, conflicts_with_all = ["regions", "agents", "rate", "attack", "wire", "ed25519", "story"])]
+    pub detector: bool,
+    /// Let them follow the rules of plain SWIM.
+    #[arg(long, requires = "detector")]
+    pub plain: bool,
+    /// Run each seed by both rules; ends with 1 unless the product has 50 times fewer false deaths.
+    #[arg(long, requires = "detector", conflicts_with = "plain")]
+    pub compare: bool,
     /// Read every control message from its encoding again.
     #[arg(long)]
     pub wire: bool,
@@ -69,11 +92,13 @@ pub struct SimArgs {
     pub json: Option<PathBuf>,
     /// Plant bugs, one after another, and see whether the invariants find them; ends with 1 if not.
     #[arg(long, conflicts_with_all = ["seed", "seeds", "nodes", "regions", "agents", "rate", "time", "rtt",
-        "scenario", "wire", "ed25519", "story", "list", "attack", "attackers"])]
+        "scenario", "wire", "ed25519", "story", "list", "attack", "attackers", "loss", "slow", "step",
+        "deaths", "detector"])]
     pub mutants: bool,
     /// List scenarios, attacks, invariants and planted bugs.
     #[arg(long, conflicts_with_all = ["seed", "seeds", "nodes", "regions", "agents", "rate", "time", "rtt",
-        "scenario", "wire", "ed25519", "story", "json", "attack", "attackers"])]
+        "scenario", "wire", "ed25519", "story", "json", "attack", "attackers", "loss", "slow", "step",
+        "deaths", "detector"])]
     pub list: bool,
 }
 
@@ -81,6 +106,12 @@ pub struct SimArgs {
 fn parse_range(text: &str) -> Result<Range<u64>, String> {
     let range = text.split_once("..").and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
     range.filter(|range| !range.is_empty()).ok_or_else(|| "write two numbers, as 1..200".to_string())
+}
+
+/// Reads a share, of which something is left.
+fn parse_share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.0..=0.9).contains(share));
+    share.ok_or_else(|| "write a number from 0.0 to 0.9".to_string())
 }
 
 #[cfg(test)]

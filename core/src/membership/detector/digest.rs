@@ -56,12 +56,8 @@ impl Detector {
     /// than a digest is to send.
     pub fn fingerprint(&self) -> u64 {
         let mine = Entry { node: self.me, life: self.life, standing: Standing::Alive };
-        let others = self.members.iter().map(|member| {
-            let standing = member.standing;
-            Entry { node: member.id, life: member.life(), standing }
-        });
         // A sum, so that the order in which nodes keep themselves and others does not matter.
-        others.chain([mine]).fold(0, |sum: u64, entry| sum.wrapping_add(hash_id(&entry.bytes())))
+        self.members.sum().wrapping_add(mine.hash())
     }
 
     /// The statements that the sender of `digest` lacks, essentials first, at most
@@ -142,6 +138,10 @@ impl Detector {
 }
 
 impl Entry {
+    pub(super) fn hash(&self) -> u64 {
+        hash_id(&self.bytes())
+    }
+
     fn bytes(&self) -> [u8; 21] {
         let mut bytes = [0; 21];
         bytes[..8].copy_from_slice(&self.node.0.to_le_bytes());

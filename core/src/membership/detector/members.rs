@@ -1,8 +1,10 @@
 //! The members of the region and what each is held for.
 //!
 //! A sorted vector: 24 bytes a member, found by halving. Members come and go rarely, and moving the
-//! rest of a few thousand takes a few microseconds then.
+//! rest of a few thousand takes a few microseconds then. Beside it a sum of hashes, so that two nodes
+//! find out that they know the same without looking at each member.
 
+use super::digest::Entry;
 use super::statement::{Life, Standing};
 use crate::hash::grow_by_little;
 use crate::id::ShortId;
@@ -43,12 +45,18 @@ impl Member {
     pub fn life(&self) -> Life {
         Life { incarnation: self.incarnation, refutation: self.refutation }
     }
+
+    fn hash(&self) -> u64 {
+        Entry { node: self.id, life: self.life(), standing: self.standing }.hash()
+    }
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Members {
     sorted: Vec<Member>,
     counts: Counts,
+    /// The sum of the members' hashes.
+    sum: u64,
 }
 
 impl Members {
@@ -70,8 +78,9 @@ impl Members {
         let member = Member { id, incarnation, refutation, standing };
         match self.place(id) {
             Ok(at) => {
-                *self.counts.of(self.sorted[at].standing) -= 1;
-                self.sorted[at] = member;
+                let before = std::mem::replace(&mut self.sorted[at], member);
+                *self.counts.of(before.standing) -= 1;
+                self.sum = self.sum.wrapping_sub(before.hash());
             }
             Err(at) => {
                 grow_by_little(&mut self.sorted);
@@ -79,13 +88,20 @@ impl Members {
             }
         }
         *self.counts.of(standing) += 1;
+        self.sum = self.sum.wrapping_add(member.hash());
     }
 
     pub fn remove(&mut self, id: ShortId) -> bool {
         let Ok(at) = self.place(id) else { return false };
         let member = self.sorted.remove(at);
         *self.counts.of(member.standing) -= 1;
+        self.sum = self.sum.wrapping_sub(member.hash());
         true
+    }
+
+    /// The sum of all members' hashes, which does not depend on their order.
+    pub fn sum(&self) -> u64 {
+        self.sum
     }
 
     pub fn counts(&self) -> Counts {
@@ -111,5 +127,7 @@ impl Members {
             *counts.of(member.standing) += 1;
         }
         assert_eq!(counts, self.counts, "members were miscounted");
+        let sum = self.sorted.iter().fold(0, |sum: u64, member| sum.wrapping_add(member.hash()));
+        assert_eq!(sum, self.sum, "the sum is not the members'");
     }
 }
