@@ -6,6 +6,7 @@ use serde::Serialize;
 use starling_sim::{Attack, Matrix, Mutant, Mutants, Report, Scenario, Settings, Shares};
 
 mod detectors;
+mod rounds;
 
 use crate::args::SimArgs;
 use crate::exit::{ExitCode, Failure};
@@ -23,6 +24,9 @@ pub fn run(args: &SimArgs, output: &Output) -> Result<(), Failure> {
     }
     if args.mutants {
         return mutants(args, output);
+    }
+    if args.rounds {
+        return rounds::run(args, output);
     }
     if args.detector {
         return detectors::run(args, output);

@@ -78,6 +78,11 @@ pub struct SimArgs {
     /// Run each seed by both rules; ends with 1 unless the product has 50 times fewer false deaths.
     #[arg(long, requires = "detector", conflicts_with = "plain")]
     pub compare: bool,
+    /// Print in how many rounds push-pull brings a write to 10 to 4,096 nodes, beside theory.
+    #[arg(long, conflicts_with_all = ["seed", "seeds", "nodes", "regions", "agents", "rate", "time", "rtt",
+        "scenario", "wire", "ed25519", "story", "attack", "attackers", "loss", "slow", "step", "deaths",
+        "detector", "mutants", "list"])]
+    pub rounds: bool,
     /// Read every control message from its encoding again.
     #[arg(long)]
     pub wire: bool,
