@@ -230,8 +230,9 @@ impl Swarm {
         for output in self.out.drain() {
             if let Output::Control { link, body } = output {
                 self.mail.push_back((link.0 as usize, back, body));
-            } else if let Output::State { link, bundle } = output {
-                self.bundles.push((link.0 as usize, back, bundle));
+            } else if let Output::State { links, bundle } = output {
+                let copies = links.into_iter().map(|link| (link.0 as usize, back, Arc::clone(&bundle)));
+                self.bundles.extend(copies);
             }
         }
     }
