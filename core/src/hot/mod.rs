@@ -20,6 +20,7 @@ pub mod plane;
 pub mod relayed;
 pub mod seal;
 pub mod shard;
+mod spread;
 pub mod turn;
 pub mod view;
 pub mod window;

@@ -14,6 +14,7 @@ use super::counters::{Counters, Stage};
 use super::deliver::{Delivery, Scratch, deliver_section};
 use super::headers::Headers;
 use super::own::Step;
+use super::spread::{find_owed, forward, spreading};
 use super::turn::Turn;
 use super::view::Origin;
 use super::window::{Seen, Window};
@@ -22,7 +23,7 @@ use crate::conduct::{Offence, Opening, Proof};
 use crate::hash::HashMap;
 use crate::id::{RegionId, ShortId};
 use crate::limits;
-use crate::machine::{ConnectionSlot, Destination, LinkSlot};
+use crate::machine::{ConnectionSlot, LinkSlot};
 use crate::wire::bundle::{Bundle, Class, Passage, SIGNATURE_BYTES, SectionSet};
 use crate::wire::message::{ControlBody, Reroute};
 
@@ -459,43 +460,4 @@ fn first_word(hash: &[u8; 32]) -> u64 {
 fn stream_of(step: &Step<'_>, bundle: &Bundle) -> Stream {
     let region = step.plane.me.region;
     Stream { origin: bundle.origin, incarnation: bundle.incarnation, class: bundle.class, region }
-}
-
-/// How what came from another region goes to nodes of this one.
-fn spreading(step: &Step<'_>) -> Passage {
-    Passage { hops: 1, is_first: false, region: step.plane.me.region, view: 0, routes: Vec::new() }
-}
-
-/// To one node of this region.
-fn forward(step: &mut Step<'_>, link: LinkSlot, bundle: &Bundle, keep: &SectionSet) {
-    Counters::add(&step.plane.counters.relayed_bundles, 1);
-    step.plane.send_bundle(link, bundle.class, bundle.to_parcel(&spreading(step), keep), step.touched);
-}
-
-/// Nodes of this region that want sections of a bundle from another one.
-fn find_owed(step: &Step<'_>, passage: &Passage, bundle: &Bundle) -> Vec<(ShortId, SectionSet)> {
-    let mut owed: Vec<(ShortId, SectionSet)> = Vec::new();
-    let mut add = |node: ShortId, section: usize| {
-        let place = owed.iter().position(|(known, _)| *known == node).unwrap_or_else(|| {
-            owed.push((node, SectionSet::default()));
-            owed.len() - 1
-        });
-        owed[place].1.insert(section);
-    };
-    for index in bundle.present() {
-        let section = &bundle.sections[index];
-        if section.directed {
-            let routes = passage.routes.iter().filter(|(of, _)| usize::from(*of) == index);
-            let known = routes.filter(|(_, edge)| step.view.is_neighbour(*edge, step.plane.me.region));
-            known.for_each(|(_, edge)| add(*edge, index));
-            continue;
-        }
-        let subject = std::str::from_utf8(&section.subject).unwrap_or_default();
-        step.view.remote.for_each_match(subject, |destination| {
-            if let Some(Destination::Node(node)) = step.view.destinations.get(destination as usize) {
-                add(*node, index);
-            }
-        });
-    }
-    owed
 }
