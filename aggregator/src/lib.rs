@@ -10,6 +10,7 @@
 pub mod directory;
 pub mod interest;
 mod locate;
+mod requests;
 mod telling;
 
 use std::sync::Arc;
@@ -24,21 +25,21 @@ use std::collections::BTreeSet;
 use starling_core::event::Event;
 use starling_core::hot::Report;
 use starling_core::hot::counters::Snapshot;
-use starling_core::id::{AgentId, RegionId, ShortId};
+use starling_core::id::{RegionId, ShortId};
 use starling_core::identity::Roles;
 use starling_core::limits;
-use starling_core::machine::{ConnectionSlot, Input, LinkSlot, Machine, Outbox, Output};
+use starling_core::machine::{Input, LinkSlot, Machine, Outbox, Output};
 use starling_core::membership::{Fact, Identity, Neighbours};
 use starling_core::node::missed::Missed;
-use starling_core::node::overview::overview;
-use starling_core::node::replication::{self, Replication};
+use starling_core::node::quorum::Quorum;
+use starling_core::node::replication::Replication;
 use starling_core::node::routes::Routes;
 use starling_core::node::updates::Updates;
 use starling_core::summary::{Figure, Fold, Global, SummaryUpdate};
 use starling_core::time::{Now, Time};
 use starling_core::wire::codec::Wire;
 use starling_core::wire::message::{self, ControlBody, Leaving, Superseded, UpdateApplied};
-use starling_core::wire::request::{Ask, Home, RefusedCode, Say};
+use starling_core::wire::request::RefusedCode;
 
 /// How long an aggregator listens at least for who is in its region, before it tells other regions
 /// what this one wants.
@@ -68,6 +69,7 @@ pub struct Aggregator {
     /// Edges that are to hear of a gap when their link is back.
     untold: BTreeSet<ShortId>,
     replication: Replication,
+    quorum: Quorum,
     measured: Box<Snapshot>,
     started: Option<Time>,
     /// When it may be ready without another input.
@@ -95,6 +97,7 @@ impl Aggregator {
             missed: Missed::default(),
             untold: BTreeSet::new(),
             replication,
+            quorum: Quorum::of_region(),
             measured: Box::default(),
             started: None,
             ready_check: None,
@@ -349,42 +352,6 @@ impl Aggregator {
         }
     }
 
-    fn on_request(&mut self, now: Now, connection: ConnectionSlot, id: u64, ask: Ask, out: &mut Outbox) {
-        let say = match ask {
-            Ask::Overview(_) => {
-                let index = self.updates.newest();
-                let mut overview = overview(now, &self.global, &self.neighbours, index);
-                overview.counters = starling_core::node::overview::counters(&self.measured);
-                for member in &mut overview.members {
-                    let node = <[u8; 32]>::try_from(member.id.as_ref()).map(starling_core::id::NodeId);
-                    let edge = node.ok().and_then(|node| self.fold.edge(node.short()));
-                    member.agents = edge.map_or(0, |held| held.parts().counts.agents());
-                }
-                Say::Overview(overview)
-            }
-            Ask::Locate(agent) => match <[u8; 16]>::try_from(agent.as_ref()).map(AgentId) {
-                Ok(agent) => match self.directory.find(agent) {
-                    Some((edge, session)) => {
-                        let known = self.neighbours.get(edge);
-                        let region = self.neighbours.me().admission.region.to_string();
-                        let name = known.map_or(edge.to_string(), |known| known.admission.name.to_string());
-                        Say::Home(Home { region, edge: name, edge_id: edge.0, session })
-                    }
-                    None => RefusedCode::NotFound.because("the agent is not in this region"),
-                },
-                Err(_) => RefusedCode::Invalid.because("an agent's id has 16 bytes"),
-            },
-            Ask::GetKey(key) => Say::Value(replication::encoded(self.replication.read(&key))),
-            Ask::Subscribe(_) | Ask::Unsubscribe(_) | Ask::Detach(_) | Ask::SetKey(_) => {
-                RefusedCode::NotHere.because("this is an aggregator; agents attach to an edge")
-            }
-            Ask::Update(_) | Ask::WatchCut(_) => {
-                RefusedCode::NotHere.because("this is an aggregator; ask a coordinator")
-            }
-        };
-        out.reply(connection, id, say);
-    }
-
     /// Becomes ready for other regions once it knows what its own wants, and settled once it knows what
     /// the others want, or has waited for long enough.
     fn get_ready(&mut self, now: Now, out: &mut Outbox) {
@@ -417,6 +384,7 @@ impl Aggregator {
             }
             self.tell_missed(out);
         }
+        self.quorum.wake(now, &self.neighbours, None, out);
         self.spread_missed(now, out);
         self.get_ready(now, out);
         self.carrying.send_confirmations(now, out);
@@ -486,6 +454,7 @@ impl Machine for Aggregator {
             self.ready_check,
             self.missed.deadline(),
             self.replication.deadline(),
+            self.quorum.deadline(),
         ];
         own.into_iter().flatten().min()
     }

@@ -13,6 +13,7 @@ use starling_core::event::Event;
 use starling_core::identity::{Roles, SecretKey, VerifyKey};
 use starling_core::machine::Machine;
 use starling_core::membership::Identity;
+use starling_core::topology::Status;
 use starling_edge::Edge;
 use starling_net::shaping::{Rule, Shaper, links};
 use starling_net::trust::{NodeCredentials, install_crypto};
@@ -199,6 +200,11 @@ fn tell(output: &Output, level: Level, name: &str, event: &Event) {
         Event::Refused { peer, reason } => (Level::Warn, format!("refused {peer}: {reason}")),
         Event::AgentSuperseded { agent } => (Level::Debug, format!("agent {agent} attached elsewhere")),
         Event::UpdateApplied { index } => (Level::Info, format!("system update {index} applied")),
+        Event::StatusChanged { status, is_cut_off, reachable, roster } => {
+            let side = if *is_cut_off { ", which is too few to agree" } else { "" };
+            let level = if *status == Status::Healthy { Level::Info } else { Level::Warn };
+            (level, format!("{status}: {reachable} of {roster} nodes in reach{side}"))
+        }
         Event::InterestWidened => (Level::Info, "so many patterns that wider ones are declared".into()),
     };
     if of <= level {

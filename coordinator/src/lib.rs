@@ -15,13 +15,15 @@ use starling_core::limits;
 use starling_core::machine::{ConnectionSlot, Input, LinkSlot, Machine, Outbox, Output};
 use starling_core::membership::{Fact, Identity, Neighbours};
 use starling_core::node::overview::overview;
+use starling_core::node::quorum::Quorum;
 use starling_core::node::routes::Routes;
 use starling_core::node::updates::Updates;
 use starling_core::summary::{EdgeVersion, Figure, Global};
 use starling_core::time::{Now, Time};
+use starling_core::topology::Operation;
 use starling_core::wire::codec::Wire;
 use starling_core::wire::message::{ControlBody, Leaving, Update, update_message};
-use starling_core::wire::request::{Ask, Cut, CutEdge, RefusedCode, Say};
+use starling_core::wire::request::{Ask, Cut, CutEdge, Overview, RefusedCode, Say};
 
 /// Largest payload of a system update: every agent gets a copy.
 const UPDATE_BYTES_MAX: usize = 16 * 1024;
@@ -38,6 +40,7 @@ pub struct Coordinator {
     proposed: VecDeque<(ConnectionSlot, u64, Bytes)>,
     watchers: BTreeSet<ConnectionSlot>,
     covered: BTreeMap<ShortId, EdgeVersion>,
+    quorum: Quorum,
 }
 
 impl Coordinator {
@@ -51,6 +54,7 @@ impl Coordinator {
             proposed: VecDeque::new(),
             watchers: BTreeSet::new(),
             covered: BTreeMap::new(),
+            quorum: Quorum::of_mesh(),
         }
     }
 
@@ -87,6 +91,7 @@ impl Coordinator {
                     out.event(Event::Refused { peer, reason: "too many regions or aggregators" });
                     return;
                 }
+                self.quorum.count_again();
                 self.tell_watchers(Some(region), out);
             }
             ControlBody::UpdateApplied(applied) if known.roles().has(Roles::AGGREGATOR) => {
@@ -154,7 +159,9 @@ impl Coordinator {
     fn on_request(&mut self, now: Now, connection: ConnectionSlot, id: u64, ask: Ask, out: &mut Outbox) {
         let say = match ask {
             Ask::Overview(_) => {
-                Say::Overview(overview(now, &self.global, &self.neighbours, self.updates.newest()))
+                let overview = overview(now, &self.global, &self.neighbours, self.updates.newest());
+                let quorum = Some(Box::new(self.quorum.view(&self.neighbours)));
+                Say::Overview(Overview { quorum, ..overview })
             }
             Ask::WatchCut(_) => {
                 self.watchers.insert(connection);
@@ -168,7 +175,11 @@ impl Coordinator {
             Ask::Update(_) if self.proposed.len() >= PROPOSALS_MAX => {
                 RefusedCode::Unavailable.because("too many updates wait for the log")
             }
+            // What is decided on one side of a partition may contradict what the other decides.
             Ask::Update(payload) => {
+                if let Some(refusal) = self.quorum.refusal(now, Operation::ChangeConfiguration) {
+                    return out.reply(connection, id, refusal);
+                }
                 let mut entry = BytesMut::with_capacity(8 + payload.len());
                 entry.put_u64_le(now.wall.as_millis());
                 entry.put_slice(&payload);
@@ -257,10 +268,14 @@ impl Machine for Coordinator {
         let facts = self.neighbours.wake(now, out);
         self.facts(now, facts);
         self.routes.flush(now, &mut self.neighbours, out);
+        self.quorum.wake(now, &self.neighbours, Some(&self.global), out);
     }
 
     fn deadline(&self) -> Option<Time> {
-        [self.neighbours.deadline(), self.routes.deadline()].into_iter().flatten().min()
+        [self.neighbours.deadline(), self.routes.deadline(), self.quorum.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn check(&self) {

@@ -1,6 +1,7 @@
 //! Typed events: what a node tells people. Names and formats are given to them elsewhere.
 
 use crate::id::{AgentId, ShortId};
+use crate::topology::partition::Status;
 
 /// Something that happened at a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +67,17 @@ pub enum Event {
     UpdateApplied {
         /// Place in the log.
         index: u64,
+    },
+    /// More or fewer of the nodes that count are in reach, and that has held for a while.
+    StatusChanged {
+        /// The status of the region, or of the mesh at a coordinator.
+        status: Status,
+        /// Whether this side reaches too few to agree.
+        is_cut_off: bool,
+        /// Nodes in reach when it began, this one included.
+        reachable: usize,
+        /// Nodes that counted then, this one included.
+        roster: usize,
     },
     /// More patterns than are declared exactly: wider ones are declared.
     InterestWidened,

@@ -28,6 +28,7 @@ use starling_core::limits;
 use starling_core::machine::{ConnectionSlot, Input, LinkSlot, Machine, Outbox, Output};
 use starling_core::membership::{Fact, Identity, Known, Neighbours};
 use starling_core::node::missed::Missed;
+use starling_core::node::quorum::Quorum;
 use starling_core::node::replication::Replication;
 use starling_core::node::routes::Routes;
 use starling_core::summary::Summary;
@@ -109,6 +110,7 @@ pub struct Edge {
     is_undeclared: bool,
     missed: Missed<ConnectionSlot>,
     replication: Replication,
+    quorum: Quorum,
     is_stopping: bool,
     measured: Box<Snapshot>,
 }
@@ -141,6 +143,7 @@ impl Edge {
             is_undeclared: false,
             missed: Missed::default(),
             replication,
+            quorum: Quorum::of_region(),
             is_stopping: false,
             measured: Box::default(),
         }
@@ -379,6 +382,7 @@ impl Edge {
             }
             self.tell_missed(out);
         }
+        self.quorum.wake(now, &self.neighbours, None, out);
         self.tell_gaps(now, out);
         self.answer_confirmed(now, out);
         if self.ask_updates_at.is_some_and(|at| at <= now.mono) {
@@ -456,6 +460,7 @@ impl Machine for Edge {
             self.reporting.deadline(),
             self.missed.deadline(),
             self.replication.deadline(),
+            self.quorum.deadline(),
             self.ask_updates_at,
             self.rush.over_at,
         ];

@@ -184,6 +184,7 @@ fn make_hub(
         process: std::process::id(),
         version: settings.version.clone(),
         is_gone: false,
+        has_left: false,
     });
     let outlets = Arc::new(Outlets::new(clock));
     let door = Box::new(Door(Arc::clone(&outlets)));

@@ -30,6 +30,10 @@ pub struct Report {
     pub crashes: u64,
     /// Live nodes that were declared dead by a node in no trouble.
     pub false_deaths: u64,
+    /// From when a node could reach too few of its region until it said so.
+    pub cut_off_ms: Shares,
+    /// From when it was linked with enough again until it took that back.
+    pub rejoined_ms: Shares,
     /// From the loss of an edge until its agents were served by another.
     pub rehomed_ms: Shares,
     /// From an entry's publication until a subscriber had it.
@@ -175,6 +179,8 @@ impl Report {
             detection_ms: Shares::default(),
             crashes: 0,
             false_deaths: 0,
+            cut_off_ms: Shares::default(),
+            rejoined_ms: Shares::default(),
             rehomed_ms: Shares::default(),
             delivery_ms: Shares::default(),
             banned: Banned::default(),

@@ -267,6 +267,8 @@ impl Run {
         report.detection_ms = Shares::of(&self.checks.detected.times);
         report.crashes = self.checks.detected.crashes;
         report.false_deaths = self.checks.detected.false_deaths;
+        report.cut_off_ms = Shares::of(&self.checks.readonly.said);
+        report.rejoined_ms = Shares::of(&self.checks.readonly.over);
         report.rehomed_ms = Shares::of(&self.clients.away);
         report.faults = self.faults.len() as u64;
         report.banned = self.checks.behaved.banned();

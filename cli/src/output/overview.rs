@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use starling_core::id::hex;
-use starling_core::wire::request::{Counter, Member, Overview, RegionView};
+use starling_core::wire::request::{Counter, Member, Overview, QuorumView, RegionView};
 
 use super::Render;
 use super::table::{Side, facts, grouped, table};
@@ -21,6 +21,7 @@ pub struct Status {
     edges: u64,
     members: MemberCounts,
     update_index: u64,
+    quorum: Option<QuorumRow>,
     counters: BTreeMap<String, u64>,
 }
 
@@ -47,7 +48,20 @@ pub struct Members {
     schema: &'static str,
     mesh: String,
     as_of_ms: u64,
+    quorum: Option<QuorumRow>,
     members: Vec<MemberRow>,
+}
+
+/// How many nodes the answering one reaches, and what follows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct QuorumRow {
+    scope: String,
+    status: String,
+    is_cut_off: bool,
+    reachable: u32,
+    roster: u32,
+    since_ms: u64,
+    forbidden: Vec<String>,
 }
 
 /// One item of a list on a line of its own, with what it needs to be understood alone.
@@ -108,6 +122,38 @@ impl From<&Member> for MemberRow {
     }
 }
 
+impl From<&QuorumView> for QuorumRow {
+    fn from(view: &QuorumView) -> QuorumRow {
+        QuorumRow {
+            scope: view.scope.clone(),
+            status: view.status.clone(),
+            is_cut_off: view.is_cut_off,
+            reachable: view.reachable,
+            roster: view.roster,
+            since_ms: view.since_ms,
+            forbidden: view.forbidden.clone(),
+        }
+    }
+}
+
+impl QuorumRow {
+    /// In a line; `as_of_ms` is when it was so.
+    fn line(&self, as_of_ms: u64) -> String {
+        let QuorumRow { scope, status, reachable, roster, .. } = self;
+        let mut line = format!("{status}, {reachable} of {roster} nodes of the {scope} in reach");
+        if self.since_ms > 0 {
+            line.push_str(&format!(" for {} s", as_of_ms.saturating_sub(self.since_ms) / 1000));
+        }
+        if self.is_cut_off {
+            line.push_str("; cut off");
+        }
+        if !self.forbidden.is_empty() {
+            line.push_str(&format!("; forbidden: {}", self.forbidden.join(", ")));
+        }
+        line
+    }
+}
+
 impl From<&RegionView> for RegionRow {
     fn from(region: &RegionView) -> RegionRow {
         RegionRow {
@@ -146,6 +192,7 @@ impl Status {
                 known: with_status("known"),
             },
             update_index: overview.update_index,
+            quorum: overview.quorum.as_deref().map(QuorumRow::from),
             counters: by_name(&overview.counters),
         }
     }
@@ -165,6 +212,7 @@ impl Render for Status {
             ("nodes", format!("{up} up, {down} down, {known} known")),
             ("update", self.update_index.to_string()),
         ];
+        lines.extend(self.quorum.iter().map(|quorum| ("status", quorum.line(self.as_of_ms))));
         lines.extend(self.counters.iter().map(|(name, value)| (name.as_str(), grouped(*value))));
         facts(&lines)
     }
@@ -218,7 +266,8 @@ impl Members {
         let mut members: Vec<MemberRow> = overview.members.iter().map(MemberRow::from).collect();
         members.sort_by(|a, b| (&a.region, &a.name, &a.id).cmp(&(&b.region, &b.name, &b.id)));
         let (mesh, as_of_ms) = (overview.mesh.clone(), overview.as_of_ms);
-        Members { schema: "starling.members/1", mesh, as_of_ms, members }
+        let quorum = overview.quorum.as_deref().map(QuorumRow::from);
+        Members { schema: "starling.members/1", mesh, as_of_ms, quorum, members }
     }
 }
 
@@ -248,7 +297,9 @@ impl Render for Members {
                 member.id.chars().take(16).collect(),
             ]
         });
-        table(&columns, rows.collect(), "no nodes known")
+        let table = table(&columns, rows.collect(), "no nodes known");
+        let line = self.quorum.as_ref().map(|quorum| quorum.line(self.as_of_ms) + "\n");
+        table + &line.unwrap_or_default()
     }
 
     fn json_lines(&self) -> serde_json::Result<Vec<String>> {

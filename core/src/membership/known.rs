@@ -54,6 +54,8 @@ pub struct Known {
     pub link: Option<LinkSlot>,
     /// Whether it was linked once and is not now.
     pub is_lost: bool,
+    /// Whether it said good-bye, and has not come back.
+    pub has_left: bool,
     /// The incarnation that was lost and when, until a link comes up.
     pub(super) lost_as: Option<(u64, Time)>,
     /// The incarnation that was linked last.
@@ -82,7 +84,8 @@ impl Known {
             incarnation: self.incarnation,
             process: self.process,
             version: self.version.clone(),
-            is_gone: self.is_lost,
+            is_gone: self.is_lost || self.has_left,
+            has_left: self.has_left,
         }
     }
 
@@ -94,6 +97,11 @@ impl Known {
     /// Its identity key.
     pub fn key(&self) -> &VerifyKey {
         &self.origin.key
+    }
+
+    /// Whether no link with it is taken.
+    pub fn is_banned(&self) -> bool {
+        self.banned_until.is_some()
     }
 
     /// The roles.

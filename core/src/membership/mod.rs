@@ -34,6 +34,7 @@ mod known;
 mod news;
 mod relaying;
 mod rings;
+mod roster;
 mod showing;
 mod watching;
 
@@ -55,7 +56,7 @@ const COURTESY: Duration = Duration::from_secs(1);
 /// Nobody is held for dead sooner than this after it was heard last.
 const DEATH_AFTER: Duration = Duration::from_secs(1);
 /// How long a peer is remembered whose link is wanted and does not come about.
-const FORGET_AFTER: Duration = Duration::from_secs(2 * 60 * 60);
+pub const FORGET_AFTER: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// What changed about a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +123,8 @@ pub struct Neighbours {
     place: Place,
     judging: Judging,
     changed: Changed,
+    /// How often that was taken note of.
+    changes: u64,
 }
 
 impl Neighbours {
@@ -144,6 +147,7 @@ impl Neighbours {
             due: None,
             rng: Rng::new(seed),
             changed: Changed::Own,
+            changes: 0,
         }
     }
 
@@ -180,12 +184,18 @@ impl Neighbours {
 
     /// The same, which is then taken.
     pub fn take_changed(&mut self) -> Changed {
+        self.changes += u64::from(self.changed != Changed::Nothing);
         std::mem::take(&mut self.changed)
     }
 
     /// Peers that are known.
     pub fn count(&self) -> u32 {
         u32::try_from(self.known.len()).expect("peers are bounded by 4,096")
+    }
+
+    /// How often [`Neighbours::take_changed`] said so.
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// Peers for the hot path: who may speak, and links both ways.
@@ -215,6 +225,7 @@ impl Neighbours {
             process: peer.process,
             version: peer.version,
             is_gone: false,
+            has_left: false,
         };
         self.learn(now, record, true, out);
         if self.known.get(&id).is_none_or(|known| known.node != node) {
@@ -249,7 +260,7 @@ impl Neighbours {
             let away = known.away_since.filter(|since| now.mono.since(*since) >= DEATH_AFTER);
             facts.extend(away.filter(|_| is_watched).map(|_| Fact::Apart(id)));
         }
-        known.is_lost = false;
+        (known.is_lost, known.has_left) = (false, false);
         let away_since = known.away_since.take();
         known.heard = now.mono;
         known.linked_at = now.mono;

@@ -43,6 +43,7 @@ impl Neighbours {
             return;
         }
         if let Some(known) = self.known.get_mut(&id) {
+            let (has_left, incarnation) = (record.has_left, record.incarnation);
             let is_newer = match is_first_hand {
                 true => record.incarnation != known.incarnation,
                 false => record.incarnation > known.incarnation && known.link.is_none(),
@@ -63,12 +64,16 @@ impl Neighbours {
                 known.process = record.process;
                 known.version = record.version;
                 known.heard = now.mono;
+                known.has_left = false;
                 self.changed = Changed::Own;
                 let is_watched = self.known.get(&id).is_some_and(|known| self.is_watched(known));
                 if is_watched {
                     self.admit(now, id, record.incarnation);
                 }
                 self.spread(id, now);
+            }
+            if has_left {
+                self.hear_left(now, id, incarnation);
             }
             return;
         }
@@ -91,6 +96,7 @@ impl Neighbours {
             version: record.version,
             link: None,
             is_lost: record.is_gone,
+            has_left: record.has_left,
             lost_as: None,
             met: None,
             away_since: None,
@@ -115,7 +121,7 @@ impl Neighbours {
         self.spread(id, now);
     }
 
-    fn spread(&mut self, id: ShortId, now: Now) {
+    pub(super) fn spread(&mut self, id: ShortId, now: Now) {
         self.news.insert(id);
         let due = *self.news_due.get_or_insert(now.mono + NEWS_INTERVAL);
         self.due_by(due);

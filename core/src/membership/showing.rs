@@ -29,6 +29,7 @@ impl Neighbours {
             version: self.me.version.clone(),
             link: None,
             is_lost: false,
+            has_left: false,
             lost_as: None,
             met: None,
             away_since: None,
@@ -56,6 +57,7 @@ impl Neighbours {
         match self.watching.detector.standing(known.node.short()) {
             Some(Standing::Left) => "left",
             Some(Standing::Suspect) => "suspect",
+            _ if known.has_left => "left",
             _ if known.link.is_some_and(LinkSlot::is_relayed) => "relayed",
             _ if known.link.is_some() => "up",
             _ if known.is_lost || known.away_since.is_some() => "down",

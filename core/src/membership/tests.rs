@@ -60,6 +60,7 @@ fn record(seed: u8, roles: Roles, region: &str) -> PeerRecord {
         process: 1,
         version: String::new(),
         is_gone: false,
+        has_left: false,
     }
 }
 

@@ -121,6 +121,7 @@ impl Neighbours {
             ControlBody::Statements(said) => return Ok(self.on_statements(now, link, said, out)),
             ControlBody::Standings(told) => self.on_standings(link, &told, out),
             ControlBody::Proof(bytes) => return Ok(self.on_proof(now, link, &bytes, out)),
+            ControlBody::Leaving(_) => self.on_leaving(now, link),
             other => return Err((link, other)),
         }
         Ok(Vec::new())
@@ -387,6 +388,9 @@ impl Neighbours {
                     facts.extend(self.link_down(now, link, false, out));
                 }
                 facts.extend(self.lose(now, id, standing == Standing::Left, out));
+                if standing == Standing::Left {
+                    self.note_left(now, id);
+                }
                 self.watching.watch_again(now.mono);
             }
         }

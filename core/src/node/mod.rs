@@ -4,6 +4,7 @@
 
 pub mod missed;
 pub mod overview;
+pub mod quorum;
 pub mod replication;
 pub mod routes;
 pub mod updates;

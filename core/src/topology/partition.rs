@@ -10,6 +10,7 @@
 //! that does as much. So meshes of one, two and three have `f` = 0 and need everybody; four can miss
 //! one. Gossip and local work go on whatever the status.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::time::Time;
@@ -76,6 +77,29 @@ pub struct Transition {
     pub is_cut_off: bool,
     /// What led to it.
     pub sight: Sight,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Status::Healthy => "HEALTHY",
+            Status::Degraded => "DEGRADED",
+            Status::ReadOnly => "READ-ONLY",
+            Status::Critical => "CRITICAL",
+        })
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Operation::ChangeMembers => "change-members",
+            Operation::ChangeConfiguration => "change-configuration",
+            Operation::ChangeStreams => "change-streams",
+            Operation::WriteStream => "write-stream",
+            Operation::Evict => "evict",
+        })
+    }
 }
 
 impl Status {

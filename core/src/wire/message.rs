@@ -47,6 +47,9 @@ pub struct PeerRecord {
     /// Whether the sender holds it for dead or gone: it is told for its key alone.
     #[prost(bool, tag = "6")]
     pub is_gone: bool,
+    /// Whether it said good-bye.
+    #[prost(bool, tag = "7")]
+    pub has_left: bool,
 }
 
 /// A message between two nodes.

@@ -12,6 +12,7 @@ mod delivered;
 mod detected;
 mod forgotten;
 mod located;
+mod readonly;
 mod replicated;
 mod unequivocal;
 
@@ -33,16 +34,18 @@ use delivered::Delivered;
 pub(crate) use detected::Detected;
 use forgotten::Forgotten;
 use located::Located;
+pub(crate) use readonly::ReadOnly;
 use replicated::Replicated;
 use unequivocal::Unequivocal;
 
 /// Every property with what it says; docs/simulation.md has more.
-pub const INVARIANTS: [(&str, &str); 10] = [
+pub const INVARIANTS: [(&str, &str); 11] = [
     ("delivered", "what is published comes once and in order, or a gap is told"),
     ("authentic", "nothing comes that was not published so, and asked for"),
     ("unequivocal", "no node signs two bundles for one number"),
     ("counted", "at rest every agent is counted once"),
     ("detected", "no live and reachable node is declared dead, and a dead one is"),
+    ("readonly", "a side that reaches too few of its region says so in time, and no longer than it must"),
     ("replicated", "when faults have ended, all agree about every key"),
     ("located", "at rest a region's aggregators know the home of every agent there"),
     ("bounded", "what a node keeps stays within its limits, and at rest it owes nothing"),
@@ -114,6 +117,7 @@ pub(crate) struct Checks {
     unequivocal: Unequivocal,
     counted: Counted,
     pub detected: Detected,
+    pub readonly: ReadOnly,
     replicated: Replicated,
     located: Located,
     bounded: Bounded,
@@ -130,6 +134,7 @@ impl Checks {
             unequivocal: Unequivocal::default(),
             counted: Counted::default(),
             detected: Detected::default(),
+            readonly: ReadOnly::default(),
             replicated: Replicated::new(keys),
             located: Located::default(),
             bounded: Bounded::default(),
@@ -146,6 +151,7 @@ impl Checks {
             &mut self.unequivocal,
             &mut self.counted,
             &mut self.detected,
+            &mut self.readonly,
             &mut self.replicated,
             &mut self.located,
             &mut self.bounded,

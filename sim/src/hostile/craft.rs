@@ -201,6 +201,7 @@ impl World {
                 process: 0,
                 version: String::new(),
                 is_gone: false,
+                has_left: false,
             });
             admission.key.0[0] ^= 1;
             let last = records.last().cloned().unwrap_or_default();

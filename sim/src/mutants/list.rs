@@ -8,7 +8,9 @@ use starling_core::time::Time;
 use super::Mutant;
 use super::hot::{AcknowledgeEarly, Deliveries, Every, LosePublished, Reorder, Replay, Wrong};
 use super::links::{DropRepair, Equivocate};
-use super::machine::{ConfirmEarly, Deaf, ForgetIncarnation, HidePauses, KeepDead, Mute, NoRepair, OldView};
+use super::machine::{
+    AlwaysHealthy, ConfirmEarly, Deaf, ForgetIncarnation, HidePauses, KeepDead, Mute, NoRepair, OldView,
+};
 use crate::settings::{FaultRates, Settings};
 
 const fn seconds(count: u64) -> Duration {
@@ -229,6 +231,14 @@ pub(super) const ALL: &[Mutant] = &[
         seeds: 1..5,
         settings: deaths,
         bug: || Box::new(Mute::Accusations),
+    },
+    Mutant {
+        name: "serve-without-quorum",
+        about: "a side that is cut off takes itself for whole",
+        breaks: "readonly",
+        seeds: 2..9,
+        settings: partitions,
+        bug: || Box::new(AlwaysHealthy),
     },
     Mutant {
         name: "withhold-gap",

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use starling_core::event::Event;
 use starling_core::hot::view::View;
 use starling_core::machine::{Input, Output};
 use starling_core::membership::detector::{Kind, Statement};
@@ -63,6 +64,17 @@ impl Bug for ConfirmEarly {
             aside.outputs.push(Output::Reply { connection: *connection, id: *id, say });
         }
         Some(input)
+    }
+}
+
+/// A machine that is cut off does not know it: whatever it reaches, its status stays as it was.
+#[derive(Debug)]
+pub(super) struct AlwaysHealthy;
+
+impl Bug for AlwaysHealthy {
+    fn output(&mut self, _at: &At<'_>, output: Output) -> Option<Output> {
+        let is_status = matches!(output, Output::Event(Event::StatusChanged { .. }));
+        (!is_status).then_some(output)
     }
 }
 

@@ -9,6 +9,7 @@ mod gaps;
 mod interest;
 mod keys;
 mod links;
+mod partitions;
 mod relays;
 mod rings;
 mod updates;

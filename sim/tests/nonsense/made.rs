@@ -96,6 +96,7 @@ fn record() -> impl Strategy<Value = PeerRecord> {
             process: 0,
             version: String::new(),
             is_gone,
+            has_left: is_gone && incarnation % 2 == 0,
         }
     })
 }

@@ -46,8 +46,25 @@ fn overview() -> Overview {
         as_of_ms: 1_700_000_000_000,
         update_index: 3,
         counters: vec![counter("entries_in", 12_345)],
+        quorum: Some(Box::new(cut_off())),
     }
 }
+
+fn cut_off() -> QuorumView {
+    QuorumView {
+        scope: "region eu".to_owned(),
+        status: "CRITICAL".to_owned(),
+        is_cut_off: true,
+        reachable: 2,
+        roster: 6,
+        since_ms: 1_699_999_988_000,
+        forbidden: vec!["change-members".to_owned(), "write-stream".to_owned()],
+    }
+}
+
+/// The same for people.
+const CUT_OFF: &str = "CRITICAL, 2 of 6 nodes of the region eu in reach for 12 s; cut off; \
+                       forbidden: change-members, write-stream\n";
 
 fn json_of(answer: &impl Render) -> Value {
     serde_json::from_str(&render(answer, Format::Json).unwrap()).unwrap()
@@ -93,7 +110,7 @@ fn members_as_a_table() {
 | hub    | coordinator+edge | eu     | down   | 127.0.0.1:7421 |  1,500 | 4242 | 0.1.0   | abababababababab |
 +--------+------------------+--------+--------+----------------+--------+------+---------+------------------+
 ";
-    assert_eq!(Members::of(&overview()).table(), expected);
+    assert_eq!(Members::of(&overview()).table(), expected.to_owned() + CUT_OFF);
     assert_eq!(Members::of(&Overview::default()).table(), "no nodes known\n");
 }
 
@@ -125,6 +142,12 @@ fn status_sums_up() {
     assert_eq!(whole["members"], json!({"up": 1, "down": 1, "known": 0}));
     assert_eq!(whole["node"], edge_1());
     assert_eq!(whole["counters"], json!({"entries_in": 12345}));
+    let quorum = json!({
+        "scope": "region eu", "status": "CRITICAL", "is_cut_off": true, "reachable": 2, "roster": 6,
+        "since_ms": 1_699_999_988_000_u64, "forbidden": ["change-members", "write-stream"],
+    });
+    assert_eq!(whole["quorum"], quorum);
+    assert_eq!(json_of(&Members::of(&overview()))["quorum"], quorum);
     let expected = "\
 mesh         flock
 answered by  edge-1 (edge) in eu, 127.0.0.1:7421
@@ -132,8 +155,8 @@ agents       1,510
 regions      2 with 4 edges
 nodes        1 up, 1 down, 0 known
 update       3
-entries_in   12,345
 ";
-    assert_eq!(status.table(), expected);
+    let rest = format!("status       {CUT_OFF}entries_in   12,345\n");
+    assert_eq!(status.table(), expected.to_owned() + &rest);
     assert_eq!(render(&status, Format::Jsonl).unwrap().lines().count(), 1);
 }

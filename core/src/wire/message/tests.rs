@@ -15,6 +15,7 @@ fn record() -> PeerRecord {
         process: 3,
         version: "v".into(),
         is_gone: false,
+        has_left: false,
     }
 }
 
