@@ -31,12 +31,14 @@ use starling_core::limits;
 use starling_core::machine::{Input, LinkSlot, Machine, Outbox, Output};
 use starling_core::membership::{Fact, Identity, Neighbours};
 use starling_core::node::missed::Missed;
+use starling_core::node::nearness::Nearness;
 use starling_core::node::quorum::Quorum;
 use starling_core::node::replication::Replication;
 use starling_core::node::routes::Routes;
 use starling_core::node::updates::Updates;
 use starling_core::summary::{Figure, Fold, Global, SummaryUpdate};
 use starling_core::time::{Now, Time};
+use starling_core::topology::Strategy;
 use starling_core::wire::codec::Wire;
 use starling_core::wire::message::{self, ControlBody, Leaving, Superseded, UpdateApplied};
 use starling_core::wire::request::RefusedCode;
@@ -70,6 +72,7 @@ pub struct Aggregator {
     untold: BTreeSet<ShortId>,
     replication: Replication,
     quorum: Quorum,
+    nearness: Nearness,
     measured: Box<Snapshot>,
     started: Option<Time>,
     /// When it may be ready without another input.
@@ -81,6 +84,7 @@ impl Aggregator {
     pub fn new(me: Identity, seeds: Vec<String>, seed: u64) -> Aggregator {
         let region = me.region();
         let replication = Replication::of_relay(me.short(), region, seed);
+        let nearness = Nearness::new(me.short(), region, Strategy::default(), seed);
         Aggregator {
             neighbours: Neighbours::new(me, seeds, seed),
             routes: Routes::new(seed),
@@ -98,10 +102,17 @@ impl Aggregator {
             untold: BTreeSet::new(),
             replication,
             quorum: Quorum::of_region(),
+            nearness,
             measured: Box::default(),
             started: None,
             ready_check: None,
         }
+    }
+
+    /// The same aggregator with another choice of peers.
+    pub fn with_strategy(mut self, strategy: Strategy) -> Aggregator {
+        self.nearness.set_strategy(strategy);
+        self
     }
 
     fn region(&self) -> RegionId {
@@ -156,6 +167,7 @@ impl Aggregator {
         let replicates = roles.has(Roles::AGGREGATOR) || region == self.region() && roles.has(Roles::EDGE);
         if replicates && !link.is_relayed() {
             self.replication.link_up(now, id, link);
+            self.nearness.add(id, region);
         }
     }
 
@@ -166,6 +178,7 @@ impl Aggregator {
         }
         self.updates.remove(link);
         self.replication.link_down(link);
+        self.nearness.remove(id);
         let Some(known) = self.neighbours.get(id) else { return };
         let (region, roles) = (known.region(), known.roles());
         if region != self.region() && roles.has(Roles::AGGREGATOR) {
@@ -389,7 +402,7 @@ impl Aggregator {
         self.get_ready(now, out);
         self.carrying.send_confirmations(now, out);
         self.questions.wake(now, out);
-        self.replication.wake(now, &self.neighbours, out);
+        self.replication.wake(now, &self.neighbours, &mut self.nearness, out);
         self.flush_figure(now, out);
     }
 }
@@ -424,6 +437,9 @@ impl Machine for Aggregator {
             Input::Attach { connection, request, .. } => {
                 let text = "this is an aggregator; agents attach to an edge";
                 out.reply(connection, request, RefusedCode::NotHere.because(text));
+            }
+            Input::Distances(distances) => {
+                self.nearness.on_distances(now, &distances, &self.neighbours, out);
             }
             Input::Stop => {
                 self.neighbours.leave(now, out);

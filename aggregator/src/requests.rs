@@ -23,6 +23,7 @@ impl Aggregator {
                 let index = self.updates.newest();
                 let mut overview = overview(now, &self.global, &self.neighbours, index);
                 overview.counters = counters(&self.measured);
+                overview.topology = Some(Box::new(self.nearness.view(&self.neighbours)));
                 overview.quorum = Some(Box::new(self.quorum.view(&self.neighbours)));
                 for member in &mut overview.members {
                     let node = <[u8; 32]>::try_from(member.id.as_ref()).map(NodeId);

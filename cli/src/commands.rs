@@ -4,7 +4,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::args::{
     AgentsArgs, ChaosArgs, ClientOptions, CompletionsArgs, ConfigArgs, DevArgs, InitArgs, InspectArgs,
-    KeyArgs, LoadtestArgs, PingArgs, PublishArgs, RunArgs, SendArgs, SimArgs, SubscribeArgs,
+    KeyArgs, LoadtestArgs, PingArgs, PublishArgs, RunArgs, SendArgs, SimArgs, SubscribeArgs, TopologyArgs,
 };
 use crate::output::Format;
 
@@ -61,6 +61,8 @@ pub enum Command {
     Regions(InspectArgs),
     /// List nodes.
     Members(InspectArgs),
+    /// Show how far a node's peers are, and which it prefers.
+    Topology(TopologyArgs),
     /// Count agents by region, state and tag, or find one.
     Agents(AgentsArgs),
     /// Publish one entry, or every line of a stream.

@@ -11,6 +11,7 @@ use crate::exit::{ExitCode, Failure};
 use crate::finding::{block_on, find};
 use crate::output::overview::{Members, Regions, Status};
 use crate::output::table::{Side, facts, table};
+use crate::output::topology::Topology;
 use crate::output::{Output, Render};
 
 /// How long a ping waits between two probes.
@@ -43,6 +44,19 @@ pub fn regions(settings: &ClientSettings, output: &Output) -> Result<(), Failure
 /// No node answers.
 pub fn members(settings: &ClientSettings, output: &Output) -> Result<(), Failure> {
     output.print(&Members::of(&overview(settings)?))
+}
+
+/// `starling topology`.
+///
+/// # Errors
+/// No node answers, or it is one that chooses among nobody.
+pub fn topology(settings: &ClientSettings, output: &Output) -> Result<(), Failure> {
+    let overview = overview(settings)?;
+    let topology = Topology::of(&overview).ok_or_else(|| {
+        let what = "this node has no topology: coordinators choose among nobody";
+        Failure::new(ExitCode::NotFound, what).with_help("name an edge or an aggregator by --node HOST:PORT")
+    })?;
+    output.print(&topology)
 }
 
 /// How many agents are where and in which state.

@@ -30,6 +30,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Status(args) => inspect::status(&args.client.resolve(&client), &output),
         Command::Regions(args) => inspect::regions(&args.client.resolve(&client), &output),
         Command::Members(args) => inspect::members(&args.client.resolve(&client), &output),
+        Command::Topology(args) => inspect::topology(&args.client.resolve(&client), &output),
         Command::Agents(args) => inspect::agents(&args, &args.client.resolve(&client), &output),
         Command::Publish(args) => messages::publish(&args, &args.client.resolve(&client), &output),
         Command::Subscribe(args) => messages::subscribe(&args, &args.client.resolve(&client), &output),

@@ -13,7 +13,7 @@ use starling_core::event::Event;
 use starling_core::identity::{Roles, SecretKey, VerifyKey};
 use starling_core::machine::Machine;
 use starling_core::membership::Identity;
-use starling_core::topology::Status;
+use starling_core::topology::{Status, Strategy};
 use starling_edge::Edge;
 use starling_net::shaping::{Rule, Shaper, links};
 use starling_net::trust::{NodeCredentials, install_crypto};
@@ -128,7 +128,7 @@ async fn start(config: &Config, credentials: NodeCredentials, bad: &Bad) -> Resu
         )
         .with_help("check `data` in the configuration and the directory's owner")
     })?;
-    let (roles, seeds) = (config.roles, config.seeds.clone());
+    let (roles, seeds, strategy) = (config.roles, config.seeds.clone(), config.strategy);
     let authority = credentials.trust.verify_key()?;
     let key = credentials.identity.clone();
     let mesh = credentials.trust.mesh_name.to_string();
@@ -142,14 +142,14 @@ async fn start(config: &Config, credentials: NodeCredentials, bad: &Bad) -> Resu
         shaper: shaper(config.quic, bad)?,
         version: env!("CARGO_PKG_VERSION").to_string(),
     };
-    let make = move |start: Start| machine(roles, start, seeds, (mesh, authority, key));
+    let make = move |start: Start| machine(roles, start, (seeds, strategy), (mesh, authority, key));
     Node::start(settings, make).await.map_err(|error| failure(config, &error))
 }
 
 fn machine(
     roles: Roles,
     start: Start,
-    seeds: Vec<String>,
+    (seeds, strategy): (Vec<String>, Strategy),
     (mesh, authority, key): (String, VerifyKey, SecretKey),
 ) -> Box<dyn Machine> {
     let me = Identity {
@@ -165,9 +165,9 @@ fn machine(
     if roles.has(Roles::COORDINATOR) {
         Box::new(Coordinator::new(me, seeds, start.seed))
     } else if roles.has(Roles::AGGREGATOR) {
-        Box::new(Aggregator::new(me, seeds, start.seed))
+        Box::new(Aggregator::new(me, seeds, start.seed).with_strategy(strategy))
     } else {
-        Box::new(Edge::new(me, seeds, start.seed, start.now))
+        Box::new(Edge::new(me, seeds, start.seed, start.now).with_strategy(strategy))
     }
 }
 
@@ -204,6 +204,13 @@ fn tell(output: &Output, level: Level, name: &str, event: &Event) {
             let side = if *is_cut_off { ", which is too few to agree" } else { "" };
             let level = if *status == Status::Healthy { Level::Info } else { Level::Warn };
             (level, format!("{status}: {reachable} of {roster} nodes in reach{side}"))
+        }
+        Event::Rebalanced { round, strategy, measured, peers, clusters, preferred, joined, left } => {
+            let text = format!(
+                "round {round}: {measured} of {peers} peers measured, {clusters} clusters, {preferred} \
+                 preferred ({strategy}), {joined} new, {left} no longer"
+            );
+            (if joined + left > 0 { Level::Info } else { Level::Debug }, text)
         }
         Event::InterestWidened => (Level::Info, "so many patterns that wider ones are declared".into()),
     };

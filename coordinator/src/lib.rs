@@ -263,7 +263,8 @@ impl Machine for Coordinator {
             | Input::SystemAcknowledged { .. }
             | Input::State { .. }
             | Input::Unresolved(_)
-            | Input::Measured(_) => {}
+            | Input::Measured(_)
+            | Input::Distances(_) => {}
         }
         let facts = self.neighbours.wake(now, out);
         self.facts(now, facts);

@@ -1,6 +1,7 @@
 //! Typed events: what a node tells people. Names and formats are given to them elsewhere.
 
 use crate::id::{AgentId, ShortId};
+use crate::topology::manager::Strategy;
 use crate::topology::partition::Status;
 
 /// Something that happened at a node.
@@ -78,6 +79,25 @@ pub enum Event {
         reachable: usize,
         /// Nodes that counted then, this one included.
         roster: usize,
+    },
+    /// Peers were put in order by their distance.
+    Rebalanced {
+        /// The round after which it was.
+        round: u64,
+        /// How peers are chosen.
+        strategy: Strategy,
+        /// How many peers are measured.
+        measured: usize,
+        /// How many there are.
+        peers: usize,
+        /// Into how many clusters they fall.
+        clusters: usize,
+        /// How many are preferred.
+        preferred: usize,
+        /// How many of these were not before.
+        joined: usize,
+        /// How many were and are not.
+        left: usize,
     },
     /// More patterns than are declared exactly: wider ones are declared.
     InterestWidened,

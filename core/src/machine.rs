@@ -5,6 +5,7 @@
 //! inputs give the same outputs, byte for byte, on every machine.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -162,6 +163,8 @@ pub enum Input {
     },
     /// Numbers of the hot path since the node's start, a few times a second.
     Measured(Box<crate::hot::counters::Snapshot>),
+    /// Round trips of links as the transport measures them, about once a second; at most one a link.
+    Distances(Vec<(LinkSlot, Duration)>),
     /// The process was asked to stop.
     Stop,
 }

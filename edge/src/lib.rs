@@ -28,11 +28,13 @@ use starling_core::limits;
 use starling_core::machine::{ConnectionSlot, Input, LinkSlot, Machine, Outbox, Output};
 use starling_core::membership::{Fact, Identity, Known, Neighbours};
 use starling_core::node::missed::Missed;
+use starling_core::node::nearness::Nearness;
 use starling_core::node::quorum::Quorum;
 use starling_core::node::replication::Replication;
 use starling_core::node::routes::Routes;
 use starling_core::summary::Summary;
 use starling_core::time::{Now, Time};
+use starling_core::topology::Strategy;
 use starling_core::wire::message::{self, ControlBody, Located, Update, UpdateApplied, update_message};
 use std::time::Duration;
 use upward::Upward;
@@ -111,6 +113,7 @@ pub struct Edge {
     missed: Missed<ConnectionSlot>,
     replication: Replication,
     quorum: Quorum,
+    nearness: Nearness,
     is_stopping: bool,
     measured: Box<Snapshot>,
 }
@@ -120,6 +123,7 @@ impl Edge {
     pub fn new(me: Identity, seeds: Vec<String>, seed: u64, now: Now) -> Edge {
         let incarnation = me.incarnation;
         let replication = Replication::of_writer(&me, seed);
+        let nearness = Nearness::new(me.short(), me.region(), Strategy::default(), seed);
         let has_seeds = !seeds.is_empty();
         Edge {
             neighbours: Neighbours::new(me, seeds, seed),
@@ -144,9 +148,16 @@ impl Edge {
             missed: Missed::default(),
             replication,
             quorum: Quorum::of_region(),
+            nearness,
             is_stopping: false,
             measured: Box::default(),
         }
+    }
+
+    /// The same edge with another choice of peers.
+    pub fn with_strategy(mut self, strategy: Strategy) -> Edge {
+        self.nearness.set_strategy(strategy);
+        self
     }
 
     fn facts(&mut self, now: Now, facts: Vec<Fact>, out: &mut Outbox) {
@@ -157,6 +168,7 @@ impl Edge {
                     self.offer.remove_peer(link);
                     self.upward.remove(link);
                     self.replication.link_down(link);
+                    self.nearness.remove(id);
                     self.undeclared.remove(&link);
                     self.routes.peer_down(now, id);
                 }
@@ -194,6 +206,7 @@ impl Edge {
         self.undeclared.insert(link, now.mono + READY_AFTER);
         if !link.is_relayed() {
             self.replication.link_up(now, id, link);
+            self.nearness.add(id, known.region());
         }
         if roles.has(Roles::AGGREGATOR) {
             out.send(link, ControlBody::UpdateApplied(UpdateApplied { index: self.applied }));
@@ -390,7 +403,7 @@ impl Edge {
             self.tell_applied(out);
         }
         self.locating.wake(now, &self.neighbours, out);
-        self.replication.wake(now, &self.neighbours, out);
+        self.replication.wake(now, &self.neighbours, &mut self.nearness, out);
         let me = self.neighbours.me().short();
         self.reporting.wake(now, me, &self.summary, out);
         self.upward.flush(now, me, &mut self.summary, &mut self.hosting, out);
@@ -436,6 +449,9 @@ impl Machine for Edge {
             Input::Measured(snapshot) => {
                 self.upward.measured(&snapshot, &mut self.summary);
                 self.measured = snapshot;
+            }
+            Input::Distances(distances) => {
+                self.nearness.on_distances(now, &distances, &self.neighbours, out);
             }
             Input::Stop => {
                 self.is_stopping = true;

@@ -329,6 +329,7 @@ impl Edge {
             regions: vec![region],
             as_of_ms: now.wall.as_millis(),
             update_index: self.applied,
+            topology: Some(Box::new(self.nearness.view(&self.neighbours))),
             quorum: Some(Box::new(self.quorum.view(&self.neighbours))),
         }
     }

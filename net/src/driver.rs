@@ -21,6 +21,9 @@ const BATCH: usize = 256;
 /// How often the machine is told what the hot path counted.
 const MEASURED: Duration = Duration::from_millis(250);
 
+/// Of so many times that it is told of, it is told once how far its peers are: once a second.
+const DISTANCES_EVERY: u64 = 4;
+
 /// A machine with all that it drives.
 pub(crate) struct Driver {
     pub hub: Arc<Hub>,
@@ -41,6 +44,7 @@ impl Driver {
         let mut measured = interval(MEASURED);
         measured.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut batch = Vec::new();
+        let mut ticks = 0_u64;
         loop {
             let deadline = self.machine.deadline();
             let wake = async {
@@ -63,6 +67,10 @@ impl Driver {
                 }
                 _ = measured.tick() => {
                     batch.push(Input::Measured(Box::new(hub.plane.counters.snapshot())));
+                    ticks += 1;
+                    if ticks.is_multiple_of(DISTANCES_EVERY) {
+                        batch.push(Input::Distances(hub.outlets.distances()));
+                    }
                     self.outbox.give_back();
                 }
                 () = &mut stopping => return,

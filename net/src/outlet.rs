@@ -3,6 +3,7 @@
 use std::hash::BuildHasherDefault;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crossbeam::queue::{ArrayQueue, SegQueue};
 use quinn::Connection;
@@ -183,6 +184,15 @@ impl Outlets {
 
     pub fn all_links(&self) -> Vec<Arc<LinkLanes>> {
         self.links.pin().values().cloned().collect()
+    }
+
+    /// Round trips of all links as QUIC measures them, in the order of their slots.
+    pub fn distances(&self) -> Vec<(LinkSlot, Duration)> {
+        let links = self.links.pin();
+        let mut distances: Vec<(LinkSlot, Duration)> =
+            links.iter().map(|(link, lanes)| (*link, lanes.connection.rtt())).collect();
+        distances.sort_unstable_by_key(|(link, _)| *link);
+        distances
     }
 
     pub fn all_connections(&self) -> Vec<Arc<AgentLane>> {

@@ -368,6 +368,9 @@ impl World {
             | Input::Reported(_)
             | Input::Committed { .. }
             | Input::Stop => text_hash(input),
+            Input::Distances(distances) => distances.iter().fold(4u64 << 56, |hash, (link, rtt)| {
+                hash.rotate_left(5) ^ u64::from(link.0) ^ rtt.as_nanos() as u64
+            }),
             Input::Measured(snapshot) => {
                 snapshot.counters.iter().fold(3u64 << 56, |hash, (_, count)| hash.rotate_left(5) ^ count)
             }

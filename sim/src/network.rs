@@ -60,6 +60,16 @@ impl World {
         Conditions { latency: self.matrix.between(left, right) / 2, ..self.conditions }
     }
 
+    /// Round trips of a node's links, as QUIC would have measured them.
+    pub(crate) fn distances(&self, node: usize) -> Vec<(LinkSlot, Duration)> {
+        let links = self.nodes[node].links.keys();
+        let rtt = |link: &LinkSlot| {
+            let conditions = self.pairs.get(&end_of(*link).0)?.conditions;
+            Some((*link, conditions.latency * 2 + conditions.jitter))
+        };
+        links.filter_map(rtt).collect()
+    }
+
     pub(crate) fn pair_between(&self, left: usize, right: usize) -> Option<u64> {
         let found = self.nodes[left].peers.get(&right).or_else(|| self.nodes[right].peers.get(&left));
         found.map(|link| end_of(*link).0)

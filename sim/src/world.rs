@@ -459,8 +459,10 @@ impl World {
             // Stages take no virtual time.
             let counters = self.nodes[index].plane().counters.list();
             let snapshot = Snapshot { counters, stages: Vec::new() };
-            let (incarnation, input) = (self.nodes[index].incarnation, Input::Measured(Box::new(snapshot)));
-            self.take_up(index, Transit::Input { to: index, incarnation, input: Box::new(input) });
+            let incarnation = self.nodes[index].incarnation;
+            for input in [Input::Measured(Box::new(snapshot)), Input::Distances(self.distances(index))] {
+                self.take_up(index, Transit::Input { to: index, incarnation, input: Box::new(input) });
+            }
         }
         self.later(self.measure_every, Transit::Measured);
     }

@@ -15,6 +15,17 @@ pub struct InspectArgs {
     pub client: ClientOptions,
 }
 
+/// Arguments of `starling topology`.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_long_help = "Examples:\n  starling topology --node 127.0.0.1:7425\n  starling topology -o json"
+)]
+pub struct TopologyArgs {
+    /// How to find the mesh.
+    #[command(flatten)]
+    pub client: ClientOptions,
+}
+
 /// Arguments of `starling agents`.
 #[derive(Args, Clone, Debug)]
 #[command(

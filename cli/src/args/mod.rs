@@ -20,7 +20,7 @@ pub use completions::CompletionsArgs;
 pub use config::{ConfigArgs, ConfigCommand};
 pub use dev::DevArgs;
 pub use init::InitArgs;
-pub use inspect::{AgentsArgs, InspectArgs, PingArgs};
+pub use inspect::{AgentsArgs, InspectArgs, PingArgs, TopologyArgs};
 pub use key::{KeyArgs, KeyCommand};
 pub use loadtest::{LoadProfile, LoadtestArgs};
 pub use messages::{PublishArgs, SendArgs, SubscribeArgs};

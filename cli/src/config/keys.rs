@@ -17,6 +17,8 @@ pub enum Kind {
     Addresses,
     /// One of machine, lan, wan.
     Preset,
+    /// One of random, latency, hybrid, geographic.
+    Strategy,
     /// One of error, warn, info, debug, trace.
     Level,
 }
@@ -26,7 +28,13 @@ impl Kind {
     pub fn is_list(self) -> bool {
         match self {
             Kind::Roles | Kind::Addresses => true,
-            Kind::Name | Kind::Directory | Kind::Socket | Kind::Address | Kind::Preset | Kind::Level => false,
+            Kind::Name
+            | Kind::Directory
+            | Kind::Socket
+            | Kind::Address
+            | Kind::Preset
+            | Kind::Strategy
+            | Kind::Level => false,
         }
     }
 }
@@ -60,7 +68,7 @@ pub struct Key {
 }
 
 /// All keys, in the order in which they are shown.
-pub static KEYS: [Key; 11] = [
+pub static KEYS: [Key; 12] = [
     Key {
         table: "node",
         name: "name",
@@ -140,6 +148,14 @@ pub static KEYS: [Key; 11] = [
         absent: Absent::Default("lan"),
         example: "\"lan\"",
         about: "machine, lan or wan: how soon a silent link is given up",
+    },
+    Key {
+        table: "mesh",
+        name: "strategy",
+        kind: Kind::Strategy,
+        absent: Absent::Default("hybrid"),
+        example: "\"hybrid\"",
+        about: "random, latency, hybrid or geographic: whom it compares its state with",
     },
     Key {
         table: "log",

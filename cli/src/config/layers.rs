@@ -12,7 +12,7 @@ use starling_core::identity::{Label, Roles};
 use super::error::{ConfigError, Place};
 use super::file;
 use super::keys::{self, Absent, KEYS, Key, Kind};
-use super::{Config, Level, Preset, part_name, single_roles};
+use super::{Config, Level, Preset, Strategy, part_name, single_roles};
 use crate::suggest;
 
 /// Seeds that one file may name.
@@ -176,6 +176,7 @@ impl Settings {
             http: self.optional("listen.http", socket)?,
             seeds: self.seeds()?,
             preset: self.parsed("mesh.preset", |text| one_of(&Preset::NAMES, text))?,
+            strategy: self.parsed("mesh.strategy", |text| one_of(&Strategy::NAMES, text))?,
             log: self.parsed("log.level", |text| one_of(&Level::NAMES, text))?,
         };
         self.check_parts(&config)?;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use starling_core::identity::{Label, Roles};
+use starling_core::topology::Strategy;
 
 pub mod check;
 mod error;
@@ -47,6 +48,8 @@ pub struct Config {
     pub seeds: Vec<String>,
     /// `mesh.preset`: what the network is like.
     pub preset: Preset,
+    /// `mesh.strategy`: how peers are chosen.
+    pub strategy: Strategy,
     /// `log.level`.
     pub log: Level,
 }

@@ -70,6 +70,7 @@ fn flag_before_environment_before_file_before_default() {
     let (config, settings) = load(WHOLE, &variables, &flags).unwrap();
     assert_eq!(config.quic.port(), 2);
     assert_eq!(config.preset, Preset::Machine);
+    assert_eq!(config.strategy, Strategy::Hybrid, "unless somebody says otherwise");
     assert_eq!(config.seeds, ["x:1", "y:2"]);
     assert_eq!(config.http, None);
     assert_eq!(config.data, Path::new("here"));
@@ -85,14 +86,14 @@ fn flag_before_environment_before_file_before_default() {
 fn unknown_names_come_with_a_suggestion() {
     let (what, help) = refused(&with("seeds =", "seedz ="), &[]);
     assert!(what.ends_with("a.toml:12:1: unknown key \"seedz\" in [mesh]"), "{what}");
-    assert_eq!(help, "did you mean \"seeds\"? known: seeds, preset");
+    assert_eq!(help, "did you mean \"seeds\"? known: seeds, preset, strategy");
     let (what, help) = refused(&with("[listen]", "[lisen]"), &[]);
     assert!(what.ends_with("a.toml:6:2: unknown table or key \"lisen\""), "{what}");
     assert!(help.starts_with("did you mean [listen]?"), "{help}");
     let (_, help) = refused(&with("preset =", "http ="), &[]);
     assert!(help.starts_with("did you mean \"http\" in [listen]?"), "{help}");
     let (_, help) = refused(&with("preset =", "colour ="), &[]);
-    assert_eq!(help, "known: seeds, preset");
+    assert_eq!(help, "known: seeds, preset, strategy");
     let (what, help) = refused(WHOLE, &["listen.quick=1"]);
     assert_eq!(what, "--set listen.quick=1: unknown key \"quick\" in [listen]");
     assert!(help.starts_with("did you mean listen.quic?"), "{help}");

@@ -17,6 +17,7 @@ pub mod named;
 pub mod overview;
 pub mod progress;
 pub mod table;
+pub mod topology;
 
 /// How answers look on stdout.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

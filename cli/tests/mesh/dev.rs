@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::process::{
     Process, children_of, free_ports, is_alive, is_free, private_directory, run, starling, turn, until,
 };
@@ -24,6 +26,8 @@ fn dev_comes_up_counts_and_leaves_nothing_behind() {
     assert_eq!(agents["agents"], 250, "{agents}");
     assert_eq!(agents["regions"].as_array().unwrap().len(), 2, "{agents}");
     prints_lines(&mesh);
+    says_that_it_is_whole(&mesh);
+    shows_distances(&mesh);
     a_second_one_is_refused(&mesh);
 
     let nodes = children_of(mesh.dev.id());
@@ -34,6 +38,40 @@ fn dev_comes_up_counts_and_leaves_nothing_behind() {
     let ended = mesh.run(&["status"]);
     assert_eq!(ended.code, 4, "{}", ended.stderr);
     assert!(ended.stderr.contains("help: run `starling dev`"), "{}", ended.stderr);
+}
+
+/// The coordinator counts the mesh, an edge its region.
+fn says_that_it_is_whole(mesh: &Mesh) {
+    let edge = mesh.edge(0);
+    let cases = [(mesh.coordinator(), "mesh", u64::from(NODES)), (edge, "region r0", 5)];
+    for (node, scope, count) in cases {
+        let quorum = || mesh.json(&["status", "--node", &node])["quorum"].clone();
+        let is_whole = || {
+            let quorum = quorum();
+            (quorum["status"] == "HEALTHY" && quorum["reachable"] == count).then_some(quorum)
+        };
+        let whole =
+            until("all nodes are in reach", Duration::from_secs(10), || quorum().to_string(), is_whole);
+        assert_eq!((&whole["scope"], &whole["roster"]), (&scope.into(), &count.into()), "{whole}");
+        assert_eq!((&whole["is_cut_off"], &whole["forbidden"]), (&false.into(), &Value::Array(Vec::new())));
+    }
+}
+
+/// An edge measures the four others of its region, and rebalances after ten seconds.
+fn shows_distances(mesh: &Mesh) {
+    let edge = mesh.edge(0);
+    let topology = || mesh.json(&["topology", "--node", &edge]);
+    let is_rebalanced = || {
+        let topology = topology();
+        topology["rebalanced_round"].as_u64().is_some_and(|round| round >= 10).then_some(topology)
+    };
+    let patience = Duration::from_secs(30);
+    let shown = until("a rebalance", patience, || topology().to_string(), is_rebalanced);
+    assert_eq!((&shown["strategy"], &shown["measured"]), (&"hybrid".into(), &4.into()), "{shown}");
+    let peers = shown["distances"].as_array().unwrap();
+    assert!(peers.iter().all(|peer| peer["is_preferred"] == true && peer["rtt_us"] != 0), "{shown}");
+    let ended = mesh.run(&["topology", "--node", &mesh.coordinator()]);
+    assert_eq!(ended.code, 6, "{}", ended.stderr);
 }
 
 fn nodes_are_processes(mesh: &Mesh) {

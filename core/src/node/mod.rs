@@ -3,6 +3,7 @@
 //! Components of core do not import one another; what one learns and another needs is carried here.
 
 pub mod missed;
+pub mod nearness;
 pub mod overview;
 pub mod quorum;
 pub mod replication;

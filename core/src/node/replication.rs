@@ -2,8 +2,8 @@
 //!
 //! What a node writes leaves at once, as a signed bundle of class state: from its origin to the nodes
 //! of its region, from there by the aggregators to other regions, and by theirs to their edges. What a
-//! push does not reach is repaired: each node shows the root of its replica to a random peer now and
-//! then, and to everyone who is linked anew. Where roots differ the two tell each other their versions
+//! push does not reach is repaired: each node shows the root of its replica to a peer now and then, to
+//! near ones oftener ([`Nearness`]), and to everyone who is linked anew. Where roots differ the two tell each other their versions
 //! and send what the other lacks. Only signed bundles travel, so a node can speak for itself alone,
 //! and for each origin the bundles since its last checkpoint are kept for that.
 //!
@@ -28,6 +28,7 @@ use crate::id::{RegionId, ShortId};
 use crate::identity::{Roles, VerifyKey};
 use crate::machine::{ConnectionSlot, LinkSlot, Outbox, Output};
 use crate::membership::{Identity, Known, Neighbours};
+use crate::node::nearness::Nearness;
 use crate::rng::Rng;
 use crate::state::crdt::Value;
 use crate::state::keyspace::{Applied, Refused};
@@ -413,7 +414,8 @@ impl Replication {
     }
 
     /// Everything that is due: bundles of what was written, comparisons.
-    pub fn wake(&mut self, now: Now, neighbours: &Neighbours, out: &mut Outbox) {
+    /// `nearness` says whom this node compares with when nobody else is due.
+    pub fn wake(&mut self, now: Now, neighbours: &Neighbours, nearness: &mut Nearness, out: &mut Outbox) {
         if let Some(writer) = &mut self.writer {
             writer.release(now, &self.replica, out);
         }
@@ -426,8 +428,8 @@ impl Replication {
             self.next = now.mono + SPACING;
             return;
         }
-        let at = self.rng.below(self.partners.len() as u64) as usize;
-        if let Some(link) = self.partners.keys().nth(at).copied() {
+        let turn = nearness.turn().and_then(|id| neighbours.get(id)?.link);
+        if let Some(link) = turn.filter(|link| self.partners.contains_key(link)) {
             self.compare(link, out);
         }
         self.next = now.mono + self.rng.jitter(self.interval, 0.3);

@@ -10,6 +10,7 @@
 //! result is allocated. A peer takes about 60 bytes.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use crate::hash::rendezvous;
@@ -38,7 +39,7 @@ const FAR_EVERY: u64 = 8;
 type Slot = u16;
 
 /// How peers are chosen for gossip and push-pull.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Strategy {
     /// Each equally likely.
     Random,
@@ -46,10 +47,28 @@ pub enum Strategy {
     LatencyAware,
     /// As many near ones as above and a fifth, rounded up, at random among the others: 8 and 2 of 10, 1
     /// and 1 of 2, one at random where one is wanted.
+    #[default]
     Hybrid,
     /// Those of the own region, then of the nearest region and so on, nearest first in each; one of
     /// another region in the last place.
     Geographic,
+}
+
+impl Strategy {
+    /// The strategies by name.
+    pub const NAMES: [(&'static str, Strategy); 4] = [
+        ("random", Strategy::Random),
+        ("latency", Strategy::LatencyAware),
+        ("hybrid", Strategy::Hybrid),
+        ("geographic", Strategy::Geographic),
+    ];
+}
+
+impl fmt::Display for Strategy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = Strategy::NAMES.iter().find(|(_, strategy)| strategy == self);
+        f.write_str(name.map_or("", |(name, _)| name))
+    }
 }
 
 /// What the manager is told once.
@@ -257,6 +276,11 @@ impl Manager {
     /// In which of them a peer was.
     pub fn cluster_of(&self, id: ShortId) -> Option<usize> {
         self.peer(id).map(|peer| usize::from(peer.cluster)).filter(|cluster| *cluster < self.clusters.len())
+    }
+
+    /// Whether a peer is a candidate.
+    pub fn has(&self, id: ShortId) -> bool {
+        self.place(id).is_ok()
     }
 
     /// How many candidates there are.

@@ -7,6 +7,10 @@ use prost::Message as _;
 use super::codec::DecodeError;
 use super::frame::{FrameType, frame};
 
+mod view;
+
+pub use view::{ClusterView, DistanceView, QuorumView, TopologyView};
+
 /// A client asks for something; the reply has the same id.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Request {
@@ -328,32 +332,9 @@ pub struct Overview {
     /// How many nodes the answering node reaches, and what follows.
     #[prost(message, optional, boxed, tag = "8")]
     pub quorum: Option<Box<QuorumView>>,
-}
-
-/// How many of the nodes that count a node reaches, and what follows.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct QuorumView {
-    /// Which nodes count: `region NAME` at edges and aggregators, `mesh` at coordinators.
-    #[prost(string, tag = "1")]
-    pub scope: String,
-    /// `HEALTHY`, `DEGRADED`, `READ-ONLY` or `CRITICAL`.
-    #[prost(string, tag = "2")]
-    pub status: String,
-    /// Whether this side reaches too few to agree.
-    #[prost(bool, tag = "3")]
-    pub is_cut_off: bool,
-    /// Nodes in reach, the answering one included.
-    #[prost(uint32, tag = "4")]
-    pub reachable: u32,
-    /// Nodes that count, the answering one included.
-    #[prost(uint32, tag = "5")]
-    pub roster: u32,
-    /// Since when status and side are what they are, wall-clock milliseconds; 0 since the node's start.
-    #[prost(uint64, tag = "6")]
-    pub since_ms: u64,
-    /// What is forbidden now, such as `change-configuration`.
-    #[prost(string, repeated, tag = "7")]
-    pub forbidden: Vec<String>,
+    /// How far the answering node's peers are; none from coordinators, which choose among nobody.
+    #[prost(message, optional, boxed, tag = "9")]
+    pub topology: Option<Box<TopologyView>>,
 }
 
 /// A named number.

@@ -179,6 +179,7 @@ impl Check for ReadOnly {
             | Event::Refused { .. }
             | Event::AgentSuperseded { .. }
             | Event::UpdateApplied { .. }
+            | Event::Rebalanced { .. }
             | Event::InterestWidened => {}
         }
     }

@@ -350,6 +350,11 @@ impl Op {
             }
             Op::Unresolved(list) => Input::Unresolved(list.into_iter().map(publication).collect()),
             Op::Committed(index, entry) => Input::Committed { index, entry: Bytes::from(entry) },
+            // Some of the numbers are distances.
+            Op::Measured(value) if value % 3 == 1 => {
+                let link = LinkSlot(u32::try_from(value).unwrap_or(u32::MAX));
+                Input::Distances(vec![(link, std::time::Duration::from_nanos(value)); 2])
+            }
             Op::Measured(value) => {
                 let counters = vec![("published_entries", value), ("unknown", value)];
                 Input::Measured(Box::new(Snapshot { counters, stages: Vec::new() }))

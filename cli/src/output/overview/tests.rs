@@ -47,6 +47,7 @@ fn overview() -> Overview {
         update_index: 3,
         counters: vec![counter("entries_in", 12_345)],
         quorum: Some(Box::new(cut_off())),
+        topology: None,
     }
 }
 

@@ -95,7 +95,7 @@ impl Bench {
         let admission = admission(seed, roles).to_bytes();
         let record =
             PeerRecord { admission, incarnation: 5, is_gone: has_left, has_left, ..PeerRecord::default() };
-        self.neighbours.hear(self.now, Peers { records: vec![record] }, &mut self.out);
+        self.neighbours.hear(self.now, Peers { records: vec![record], more: false }, &mut self.out);
     }
 
     fn says(&self) -> (String, bool, u32, u32) {

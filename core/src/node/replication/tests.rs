@@ -10,6 +10,7 @@ use crate::machine::Peer;
 use crate::membership::{Fact, Identity};
 use crate::state::crdt::Register;
 use crate::state::keyspace::{Change, NO_HASH};
+use crate::topology::Strategy;
 use crate::wire::request::{Empty, RefusedCode};
 
 const WALL: u64 = 1_780_000_000_000;
@@ -40,6 +41,7 @@ fn me_of(seed: u8, incarnation: u64) -> Me {
 /// An edge's replica with the links that its test made.
 struct Bench {
     replication: Replication,
+    nearness: Nearness,
     neighbours: Neighbours,
     now: Now,
     out: Outbox,
@@ -60,6 +62,7 @@ impl Bench {
         };
         Bench {
             replication: Replication::of_writer(&identity, 1),
+            nearness: Nearness::new(identity.short(), identity.region(), Strategy::Random, 1),
             neighbours: Neighbours::new(identity, Vec::new(), 1),
             now: Now { mono: Time::ZERO, wall: Time::from_millis(WALL) },
             out: Outbox::new(),
@@ -71,13 +74,14 @@ impl Bench {
         let peer = Peer { admission, incarnation: 5, addresses: Vec::new(), process: 1, version };
         self.neighbours.link_up(self.now, LinkSlot(link), peer, &mut Outbox::new());
         self.replication.link_up(self.now, me_of(seed, 5).id, LinkSlot(link));
+        self.nearness.add(me_of(seed, 5).id, me_of(seed, 5).region);
     }
 
     fn pass(&mut self, millis: u64) {
         let until = self.now.mono + Duration::from_millis(millis);
         while let Some(due) = self.replication.deadline().filter(|due| *due <= until) {
             self.advance(due.max(self.now.mono));
-            self.replication.wake(self.now, &self.neighbours, &mut self.out);
+            self.replication.wake(self.now, &self.neighbours, &mut self.nearness, &mut self.out);
             self.replication.check();
         }
         self.advance(until);
