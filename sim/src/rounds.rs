@@ -17,9 +17,11 @@ use starling_core::id::MeshId;
 use starling_core::identity::{Admission, Roles, Signature, Signer};
 use starling_core::machine::{ConnectionSlot, LinkSlot, Outbox, Output, Peer};
 use starling_core::membership::{Identity, Neighbours};
+use starling_core::node::nearness::Nearness;
 use starling_core::node::replication::Replication;
 use starling_core::rng::Rng;
 use starling_core::time::{Now, Time};
+use starling_core::topology::Strategy;
 use starling_core::wire::bundle::Bundle;
 use starling_core::wire::message::ControlBody;
 use starling_core::wire::request::KeyChange;
@@ -93,6 +95,8 @@ struct Member {
     peer: Peer,
     replication: Replication,
     neighbours: Neighbours,
+    /// Of nobody: who compares with whom is drawn anew for each round.
+    nearness: Nearness,
     knows: bool,
 }
 
@@ -186,7 +190,12 @@ impl Swarm {
             self.now = self.now.max(time);
             armed[at] = None;
             let member = &mut self.members[at];
-            member.replication.wake(now_at(self.now), &member.neighbours, &mut self.out);
+            member.replication.wake(
+                now_at(self.now),
+                &member.neighbours,
+                &mut member.nearness,
+                &mut self.out,
+            );
             self.post(at);
             self.arm(at, &mut due, &mut armed);
             while let Some((to, link, body)) = self.mail.pop_front() {
@@ -200,7 +209,14 @@ impl Swarm {
             let member = &mut self.members[to];
             let bundle = Box::new(Bundle::clone(&bundle));
             let now = now_at(self.now);
-            member.replication.on_bundle(now, link, bundle, &member.neighbours, &mut self.out);
+            member.replication.on_bundle(
+                now,
+                link,
+                bundle,
+                &member.neighbours,
+                &mut member.nearness,
+                &mut self.out,
+            );
             self.out.drain().for_each(drop);
         }
     }
@@ -241,7 +257,12 @@ impl Swarm {
         let member = &mut self.members[at];
         while let Some(due) = member.replication.deadline().filter(|due| *due <= end) {
             self.now = self.now.max(due);
-            member.replication.wake(now_at(self.now), &member.neighbours, &mut self.out);
+            member.replication.wake(
+                now_at(self.now),
+                &member.neighbours,
+                &mut member.nearness,
+                &mut self.out,
+            );
         }
     }
 }
@@ -281,6 +302,7 @@ impl Member {
                 version: String::new(),
             },
             replication: Replication::of_writer(&identity, seed),
+            nearness: Nearness::new(identity.me().id, identity.me().region, Strategy::default(), seed),
             neighbours: Neighbours::new(identity, Vec::new(), seed),
             knows: false,
         }

@@ -6,8 +6,8 @@
 //! statement under its key. For nodes of other regions, and for those that a newcomer never met, the word
 //! of a peer is enough.
 
-use super::{Changed, Neighbours};
 use super::detector::Standing;
+use super::{Changed, Neighbours};
 use crate::id::ShortId;
 use crate::machine::LinkSlot;
 use crate::time::Now;
