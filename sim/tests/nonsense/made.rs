@@ -32,7 +32,7 @@ use starling_core::wire::message::{
 use starling_core::wire::request::{Ask, Empty, KeyChange, Numbers, SetKey, Subscribe, Subscription};
 use starling_sim::Agent;
 
-use super::{CAST, address};
+use super::fed::{CAST, address};
 
 /// One thing that happens.
 #[derive(Clone, Debug)]
@@ -102,7 +102,7 @@ fn record() -> impl Strategy<Value = PeerRecord> {
 }
 
 /// Probes, or what is none.
-fn probe_bytes() -> impl Strategy<Value = Bytes> {
+pub fn probe_bytes() -> impl Strategy<Value = Bytes> {
     let ping = (any::<u32>(), any::<bool>()).prop_map(|(number, is_again)| Probe::Ping { number, is_again });
     let ping_for = (any::<u32>(), 0..9_usize)
         .prop_map(|(number, node)| Probe::PingFor { number, subject: CAST.admissions[node].node().short() });
@@ -114,7 +114,7 @@ fn probe_bytes() -> impl Strategy<Value = Bytes> {
 }
 
 /// Statements of nodes about themselves and others; now and then signed by another, or cut.
-fn statements() -> impl Strategy<Value = Statements> {
+pub fn statements() -> impl Strategy<Value = Statements> {
     let kind = select(vec![Kind::Join, Kind::Alive, Kind::Suspect, Kind::Confirm, Kind::Leave]);
     let one = (0..9_usize, 0..9_usize, kind, (number(), 0..3_u32), 0..8_usize);
     let one = one.prop_map(|(speaker, subject, kind, (incarnation, refutation), odd)| {
@@ -131,7 +131,7 @@ fn statements() -> impl Strategy<Value = Statements> {
     vec(one, 0..6).prop_map(|signed| Statements { signed })
 }
 
-fn standings() -> impl Strategy<Value = Standings> {
+pub fn standings() -> impl Strategy<Value = Standings> {
     let entry = (0..9_usize, number(), 0..3_u32, 0..4_usize);
     let entry = entry.prop_map(|(node, incarnation, refutation, standing)| {
         let standing = [Standing::Alive, Standing::Suspect, Standing::Dead, Standing::Left][standing];
@@ -144,7 +144,7 @@ fn standings() -> impl Strategy<Value = Standings> {
     (digest, any::<bool>()).prop_map(|(digest, is_answer)| Standings { digest, is_answer })
 }
 
-fn summary_bytes() -> impl Strategy<Value = Bytes> {
+pub fn summary_bytes() -> impl Strategy<Value = Bytes> {
     let made = (number(), 0..4_u64, 0..3_u64).prop_map(|(incarnation, agents, since)| {
         let mut summary = Summary::new(incarnation);
         for number in 0..agents {
@@ -156,7 +156,7 @@ fn summary_bytes() -> impl Strategy<Value = Bytes> {
     prop_oneof![3 => made, 1 => vec(any::<u8>(), 0..40).prop_map(Bytes::from)]
 }
 
-fn figure_bytes() -> impl Strategy<Value = Bytes> {
+pub fn figure_bytes() -> impl Strategy<Value = Bytes> {
     let made = (0..9_usize, number()).prop_map(|(node, incarnation)| {
         let (mut fold, mut summary) = (Fold::new(), Summary::new(incarnation));
         summary.agent_joined(agent(1), "s", ["t"]);
@@ -179,7 +179,7 @@ fn update() -> impl Strategy<Value = Update> {
     })
 }
 
-fn control() -> impl Strategy<Value = ControlBody> {
+pub fn control() -> impl Strategy<Value = ControlBody> {
     let directory_bytes = || {
         let listed = vec((0..5_u64, number()), 0..3).prop_map(|list| {
             let packed = list
@@ -237,7 +237,7 @@ fn set_key() -> impl Strategy<Value = SetKey> {
 }
 
 /// State of nodes 0 to 8, each with two incarnations; now and then it is not theirs, or not theirs alone.
-fn state_bundle() -> impl Strategy<Value = Bundle> {
+pub fn state_bundle() -> impl Strategy<Value = Bundle> {
     let change = ("[a-c]{0,2}", proptest::option::of(any::<(bool, u64)>()), any::<i64>());
     let place =
         (0..6_u64, any::<bool>(), prop_oneof![4 => Just(1_780_000_000_000_u64 << 16), 1 => any::<u64>()]);
@@ -261,7 +261,7 @@ fn state_bundle() -> impl Strategy<Value = Bundle> {
     )
 }
 
-fn versions() -> impl Strategy<Value = ControlBody> {
+pub fn versions() -> impl Strategy<Value = ControlBody> {
     let component = (0..9_usize, 4..7_u64, number());
     (vec(component, 0..5), any::<[bool; 3]>()).prop_map(|(list, [is_good, is_whole, is_answer])| {
         let mut versions = VersionVector::new();
@@ -275,7 +275,7 @@ fn versions() -> impl Strategy<Value = ControlBody> {
     })
 }
 
-fn ask() -> impl Strategy<Value = Ask> {
+pub fn ask() -> impl Strategy<Value = Ask> {
     let numbers = || vec(index(), 0..5).prop_map(|numbers| Numbers { numbers });
     let subscription = (index(), index(), pattern());
     let subscription =
