@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use starling_net::shaping::Rule;
 
-/// What a fault is. Each but `restart`, `resume` and `mend` begins something that one of these ends.
+/// What a fault is. Each but `restart`, `resume`, `mend` and `relent` begins something that one of these ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FaultKind {
@@ -25,6 +25,10 @@ pub enum FaultKind {
     Slow,
     /// The links are as they were.
     Mend,
+    /// A hostile node begins to lie.
+    Attack,
+    /// It stops.
+    Relent,
 }
 
 impl FaultKind {
@@ -39,12 +43,14 @@ impl FaultKind {
             FaultKind::OneWay => "one-way",
             FaultKind::Slow => "slow",
             FaultKind::Mend => "mend",
+            FaultKind::Attack => "attack",
+            FaultKind::Relent => "relent",
         }
     }
 
     /// Whether it is the end of another.
     pub fn is_end(self) -> bool {
-        matches!(self, FaultKind::Restart | FaultKind::Resume | FaultKind::Mend)
+        matches!(self, FaultKind::Restart | FaultKind::Resume | FaultKind::Mend | FaultKind::Relent)
     }
 }
 

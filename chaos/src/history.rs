@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -44,6 +45,9 @@ pub struct Asked {
     pub rate: u32,
     /// Seconds during which faults begin and end.
     pub duration_seconds: u64,
+    /// What a hostile node does, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attack: Option<String>,
 }
 
 /// What happened.
@@ -146,6 +150,22 @@ pub enum What {
         /// `lost` or `left`.
         word: String,
     },
+    /// A node says that it banned another.
+    Banned {
+        /// Who says it.
+        node: String,
+        /// Whom.
+        of: String,
+        /// Why.
+        reason: String,
+    },
+    /// A node says that another fell silent on their link.
+    LinkLost {
+        /// Who says it.
+        node: String,
+        /// Of whom.
+        of: String,
+    },
     /// Faults are over and everything should become whole.
     Ceased,
     /// Every node took every other for alive and all agents were counted.
@@ -203,6 +223,7 @@ pub enum HistoryError {
 pub struct Writer {
     begun: Instant,
     file: Mutex<(BufWriter<File>, Option<io::Error>)>,
+    is_ended: AtomicBool,
 }
 
 impl Writer {
@@ -212,7 +233,7 @@ impl Writer {
     /// The file cannot be made.
     pub fn create(path: &Path) -> io::Result<Writer> {
         let file = BufWriter::new(File::create(path)?);
-        Ok(Writer { begun: Instant::now(), file: Mutex::new((file, None)) })
+        Ok(Writer { begun: Instant::now(), file: Mutex::new((file, None)), is_ended: AtomicBool::new(false) })
     }
 
     fn lock(&self) -> MutexGuard<'_, (BufWriter<File>, Option<io::Error>)> {
@@ -224,9 +245,13 @@ impl Writer {
         u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
-    /// Writes a line; one that fails is told by [`Writer::finish`].
+    /// Writes a line; one that fails is told by [`Writer::finish`]. What comes after [`What::Ended`], such as
+    /// the ends of agents that leave, is no part of the history.
     pub fn note(&self, what: What) {
         let mut file = self.lock();
+        if self.is_ended.fetch_or(what == What::Ended, Ordering::Relaxed) {
+            return;
+        }
         // Under the lock, so that times grow with lines.
         let record = Record { at_us: self.now_us(), what };
         let written = serde_json::to_writer(&mut file.0, &record).map_err(io::Error::from);
@@ -295,7 +320,7 @@ pub(crate) mod tests {
             schema: SCHEMA.into(),
             scenario: "kill-edge".into(),
             seed: 1,
-            settings: Asked { agents: 2, rate: 10, duration_seconds: 1 },
+            settings: Asked { agents: 2, rate: 10, duration_seconds: 1, attack: None },
             nodes: vec![
                 node("coordinator", "global"),
                 node("edge-0", "r0"),
@@ -330,6 +355,7 @@ pub(crate) mod tests {
             What::Ended,
         ];
         said.iter().for_each(|what| writer.note(what.clone()));
+        writer.note(What::Failed { agent: 1, number: 7, why: "it leaves".into() });
         writer.finish().unwrap();
         let read: Vec<What> = read(&path).unwrap().into_iter().map(|record| record.what).collect();
         std::fs::remove_file(&path).unwrap();

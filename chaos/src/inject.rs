@@ -18,6 +18,8 @@ pub(crate) struct Injector {
     addresses: BTreeMap<String, SocketAddr>,
     bad: BTreeMap<(String, String), Rule>,
     file: PathBuf,
+    /// While this exists a hostile node attacks.
+    sign: PathBuf,
 }
 
 impl Injector {
@@ -26,7 +28,8 @@ impl Injector {
     /// # Errors
     /// The file cannot be written.
     pub fn new(file: &Path, addresses: BTreeMap<String, SocketAddr>) -> Result<Injector> {
-        let injector = Injector { addresses, bad: BTreeMap::new(), file: file.to_owned() };
+        let injector =
+            Injector { addresses, bad: BTreeMap::new(), file: file.to_owned(), sign: sign_beside(file) };
         injector.write()?;
         Ok(injector)
     }
@@ -41,6 +44,8 @@ impl Injector {
             FaultKind::Restart => mesh.restart(&step.target),
             FaultKind::Pause => mesh.pause(&step.target),
             FaultKind::Resume => mesh.resume(&step.target),
+            FaultKind::Attack => fs::write(&self.sign, "").context("cannot begin the attack"),
+            FaultKind::Relent => fs::remove_file(&self.sign).context("cannot end the attack"),
             FaultKind::Cut | FaultKind::OneWay | FaultKind::Slow => {
                 self.bad.extend(step.links.iter().map(|link| (link.clone(), step.rule)));
                 self.write()
@@ -66,6 +71,11 @@ impl Injector {
             .and_then(|()| fs::rename(&draft, &self.file))
             .with_context(|| format!("cannot write {}", self.file.display()))
     }
+}
+
+/// Where the sign is by which a hostile node attacks.
+pub(crate) fn sign_beside(file: &Path) -> PathBuf {
+    file.with_file_name("sign")
 }
 
 #[cfg(test)]

@@ -21,7 +21,8 @@ mod watch;
 
 pub use faults::FaultKind;
 pub use judge::judge;
-pub use report::{Fault, Invariant, Report, Times};
+pub use report::{Banned, Fault, Invariant, Report, Times, UnderAttack};
 pub use roster::Roster;
 pub use run::{Say, Settings, run};
 pub use scenario::Scenario;
+pub use starling_hostile::Attack;

@@ -48,8 +48,34 @@ pub struct Report {
     pub false_deaths: u64,
     /// The same by nodes that were paused, killed or cut off shortly before.
     pub false_deaths_in_trouble: u64,
+    /// Who was banned, where a node lied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub banned: Option<Banned>,
+    /// What an attack cost others, where a node lied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub under_attack: Option<UnderAttack>,
     /// What was checked.
     pub invariants: Vec<Invariant>,
+}
+
+/// Who was banned.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Banned {
+    /// Honest nodes that banned the liar.
+    pub guilty: u64,
+    /// Times that an honest node banned another.
+    pub innocent: u64,
+    /// From the liar's first act until a node banned it; of a hundred, the ninety-ninth. Null if none did.
+    pub p99_ms: Option<f64>,
+}
+
+/// What an attack cost honest agents.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct UnderAttack {
+    /// From publishing to each delivery, of entries published before it.
+    pub before_ms: Option<Times>,
+    /// The same of entries published during it.
+    pub during_ms: Option<Times>,
 }
 
 /// A fault that began or ended.

@@ -9,6 +9,11 @@ const AGGREGATORS: usize = 2;
 /// Edges of each.
 const EDGES: usize = 3;
 
+/// The node that lies where one does. It is no part of the roster: nothing is promised to it.
+pub const LIAR: &str = "r0-liar";
+/// Its region.
+pub const LIAR_REGION: &str = "r0";
+
 /// A node to be run.
 #[derive(Clone, Debug)]
 pub struct Seat {

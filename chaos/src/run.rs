@@ -8,14 +8,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use starling_client::session::{Endpoint, EndpointSettings};
+use starling_core::wire::request::Member;
+use starling_hostile::Attack;
 use starling_loadtest::mesh::{LocalMesh, Plan, PlannedNode, free_addresses};
 use starling_loadtest::observer::count_agents;
 use starling_net::trust::install_crypto;
 
 use crate::agents::{Crowd, CrowdSettings};
 use crate::history::{Asked, NodeLine, SCHEMA, What, Writer};
-use crate::inject::Injector;
-use crate::roster::Roster;
+use crate::inject::{Injector, sign_beside};
+use crate::roster::{LIAR, LIAR_REGION, Roster};
 use crate::scenario::Scenario;
 use crate::watch::{Logs, ask, not_up};
 
@@ -40,6 +42,8 @@ pub type Say<'a> = &'a (dyn Fn(&str) + Sync);
 pub struct Settings {
     /// What goes wrong.
     pub scenario: &'static Scenario,
+    /// What the liar does in a scenario that has one.
+    pub attack: Option<Attack>,
     /// Where chance begins.
     pub seed: u64,
     /// How long faults happen; the scenario's own time if it is not given.
@@ -66,6 +70,10 @@ pub async fn run(settings: &Settings, directory: &Path, say: Say<'_>) -> Result<
     let mut scene = Scene::launch(settings, &roster, directory, Arc::clone(&writer))?;
     say(&format!("{} nodes run, each a process of its own", roster.nodes().len()));
     scene.form(0).await?;
+    if let Some(attack) = settings.attack {
+        scene.corrupt(attack).await?;
+        say(&format!("{LIAR} joined; it will try {}", attack.name()));
+    }
     let crowd_settings = CrowdSettings {
         agents: settings.agents,
         rate: settings.rate,
@@ -101,6 +109,10 @@ pub async fn run(settings: &Settings, directory: &Path, say: Say<'_>) -> Result<
     writer.note(What::Ended);
     writer.finish()?;
     crowd.leave().await;
+    if settings.attack.is_some() {
+        // How a liar ends is no matter of the mesh's: its lanes may be full of what nobody reads.
+        scene.mesh.kill(LIAR)?;
+    }
     scene.mesh.stop(Duration::from_secs(10))
 }
 
@@ -114,6 +126,7 @@ fn begun(settings: &Settings, roster: &Roster) -> What {
             agents: settings.agents,
             rate: settings.rate,
             duration_seconds: settings.scenario.duration(settings.duration).as_secs(),
+            attack: settings.attack.map(|attack| attack.name().to_owned()),
         },
         nodes: nodes.map(|node| NodeLine { name: node.name.clone(), region: node.region.clone() }).collect(),
     }
@@ -127,6 +140,8 @@ struct Scene {
     logs: Logs,
     endpoint: Endpoint,
     writer: Arc<Writer>,
+    /// The file of bad links.
+    links: PathBuf,
 }
 
 impl Scene {
@@ -154,10 +169,35 @@ impl Scene {
             arguments: vec!["--links".into(), links.display().to_string()],
             nodes,
         })?;
-        let names = roster.nodes().iter().map(|node| node.name.clone()).collect();
+        let names = roster.nodes().iter().map(|node| node.name.clone()).chain([LIAR.to_owned()]).collect();
         let logs = Logs::new((0..roster.nodes().len()).map(|process| mesh.log_of(process)), names);
         let endpoint = Endpoint::new(mesh.trust(), &EndpointSettings::default())?;
-        Ok(Scene { mesh, addresses, injector, logs, endpoint, writer })
+        Ok(Scene { mesh, addresses, injector, logs, endpoint, writer, links })
+    }
+
+    /// Lets a liar join, and waits until somebody takes it for alive.
+    async fn corrupt(&mut self, attack: Attack) -> Result<()> {
+        let address = free_addresses(1)?[0];
+        let node = PlannedNode {
+            name: LIAR.into(),
+            roles: attack.role(),
+            region: LIAR_REGION.into(),
+            address,
+            http: None,
+            process: 0,
+        };
+        let sign = sign_beside(&self.links).display().to_string();
+        self.mesh.join(node, &["hostile", "--attack", attack.name(), "--sign", &sign])?;
+        let until = Instant::now() + WHOLE_WITHIN;
+        let somebody = self.addresses[&format!("{LIAR_REGION}-edge-0")];
+        let is_liar = |member: &Member| member.name == LIAR && member.status == "up";
+        while !ask(&self.endpoint, somebody).await.is_some_and(|said| said.members.iter().any(is_liar)) {
+            if Instant::now() >= until {
+                bail!("{LIAR} was not taken up within {} s", WHOLE_WITHIN.as_secs());
+            }
+            self.wait(4 * LOOK).await?;
+        }
+        Ok(())
     }
 
     /// Reads what nodes said, and fails if one is gone that nobody killed.
@@ -211,7 +251,8 @@ impl Scene {
             }
             if node == "coordinator" {
                 let count = count_agents(&overview);
-                let known = overview.members.iter().filter(|member| member.status == "up").count();
+                let honest = overview.members.iter().filter(|member| member.name != LIAR);
+                let known = honest.filter(|member| member.status == "up").count();
                 if known != self.addresses.len() || count != u64::from(agents) {
                     let all = self.addresses.len();
                     return Some(format!(

@@ -6,7 +6,7 @@ use starling_core::rng::Rng;
 use starling_net::shaping::Rule;
 
 use crate::faults::{FaultKind, Step, between, from_to};
-use crate::roster::Roster;
+use crate::roster::{LIAR, Roster};
 
 /// A named scenario.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +27,7 @@ const fn seconds(count: u64) -> Duration {
 }
 
 /// All scenarios, the cheapest first.
-const ALL: [Scenario; 9] = [
+const ALL: [Scenario; 10] = [
     Scenario {
         name: "kill-edge",
         about: "an edge is killed and comes back 8 s later; its agents find another, and count is exact",
@@ -85,6 +85,13 @@ const ALL: [Scenario; 9] = [
         steps: |drawing| drawing.flaps(),
     },
     Scenario {
+        name: "badboy",
+        about: "an admitted node attacks for 12 s, as --attack says; nothing is missing, and nobody but the liar is banned",
+        is_complete: true,
+        round: seconds(20),
+        steps: |drawing| drawing.attack(seconds(6), seconds(12)),
+    },
+    Scenario {
         name: "mixed",
         about: "faults of all kinds, one or two at a time, drawn from the seed for the whole duration",
         is_complete: false,
@@ -104,12 +111,19 @@ impl Scenario {
         ALL.iter().find(|scenario| scenario.name == name)
     }
 
+    /// Whether a node lies in it.
+    pub fn has_liar(&self) -> bool {
+        self.name == "badboy"
+    }
+
     /// How long its faults last: whole rounds that fit into `asked`, at least one; `mixed` takes it all.
     pub fn duration(&self, asked: Option<Duration>) -> Duration {
         let asked = asked.unwrap_or(self.round);
         if self.name == "mixed" {
             return asked.max(seconds(5));
         }
+        // Who was banned does not come back for another round.
+        let asked = if self.has_liar() { self.round } else { asked };
         let rounds = asked.as_secs() / self.round.as_secs();
         self.round * u32::try_from(rounds).unwrap_or(u32::MAX).max(1)
     }
@@ -186,6 +200,13 @@ impl Drawing<'_> {
         };
         self.steps.push(Step { at, kind, target, links, rule });
         self.steps.push(end);
+    }
+
+    /// Before it there is time to see how fast entries are without it.
+    fn attack(&mut self, after: Duration, length: Duration) {
+        let at = self.begin + after;
+        self.steps.push(Step::process(at, FaultKind::Attack, LIAR));
+        self.steps.push(Step::process(at + length, FaultKind::Relent, LIAR));
     }
 
     fn kill_edge(&mut self, after: Duration, length: Duration) {
@@ -348,7 +369,7 @@ mod tests {
                     steps.iter().partition(|step| step.kind.is_end());
                 assert_eq!(ends.len(), begins.len(), "{} {seed}", scenario.name);
                 let names: Vec<&str> = roster.nodes().iter().map(|node| node.name.as_str()).collect();
-                let known = |name: &String| names.contains(&name.as_str());
+                let known = |name: &String| names.contains(&name.as_str()) || name == LIAR;
                 assert!(
                     steps.iter().flat_map(|step| &step.links).all(|(a, b)| known(a) && known(b) && a != b)
                 );

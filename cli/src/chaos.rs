@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use starling_chaos::judge::INVARIANTS;
-use starling_chaos::{Invariant, Report, Scenario, Settings, Times, history, judge};
+use starling_chaos::{Attack, Invariant, Report, Scenario, Settings, Times, history, judge};
 
 use crate::args::ChaosArgs;
 use crate::exit::{ExitCode, Failure};
@@ -36,6 +36,11 @@ pub fn run(args: &ChaosArgs, output: &Output) -> Result<(), Failure> {
 
 fn live(args: &ChaosArgs, output: &Output) -> Result<(), Failure> {
     let scenario = scenario(args.scenario.as_deref().unwrap_or_default())?;
+    let attack = args.attack.as_deref().map(attack).transpose()?;
+    if attack.is_some() != scenario.has_liar() {
+        let what = "--attack says what the hostile node of badboy does; no other scenario has one";
+        return Err(Failure::new(ExitCode::Usage, what));
+    }
     if args.duration.is_some_and(|duration| duration > DURATION_MAX) {
         let what = format!("--duration is at most {}", crate::duration::show_duration(DURATION_MAX));
         return Err(Failure::new(ExitCode::Usage, what));
@@ -49,6 +54,7 @@ fn live(args: &ChaosArgs, output: &Output) -> Result<(), Failure> {
     std::fs::create_dir(&mesh)?;
     let settings = Settings {
         scenario,
+        attack,
         seed: args.seed,
         duration: args.duration,
         agents: args.agents,
@@ -84,6 +90,15 @@ fn scenario(name: &str) -> Result<&'static Scenario, Failure> {
     })
 }
 
+fn attack(name: &str) -> Result<Attack, Failure> {
+    Attack::named(name).ok_or_else(|| {
+        let names: Vec<&str> = Attack::all().iter().map(|(name, _)| *name).collect();
+        let meant = closest(name, names.iter().copied()).map(|meant| format!("did you mean {meant}? "));
+        let help = meant.unwrap_or_default() + &format!("attacks: {}", names.join(", "));
+        Failure::new(ExitCode::Usage, format!("`{name}` is no attack")).with_help(help)
+    })
+}
+
 /// Judges a history and says what it found.
 fn conclude(args: &ChaosArgs, history: &Path, output: &Output) -> Result<(), Failure> {
     let records =
@@ -104,6 +119,7 @@ fn conclude(args: &ChaosArgs, history: &Path, output: &Output) -> Result<(), Fai
 struct List {
     schema: &'static str,
     scenarios: Vec<Named>,
+    attacks: Vec<Named>,
     invariants: Vec<Named>,
 }
 
@@ -113,6 +129,7 @@ impl List {
         List {
             schema: "starling.chaos-list/1",
             scenarios: scenarios.map(|scenario| Named::new(scenario.name, scenario.about)).collect(),
+            attacks: Attack::all().into_iter().map(|(name, about)| Named::new(name, about)).collect(),
             invariants: INVARIANTS.iter().map(|(name, about)| Named::new(name, about)).collect(),
         }
     }
@@ -120,7 +137,11 @@ impl List {
 
 impl Render for List {
     fn table(&self) -> String {
-        named::listing(&[("scenarios", &self.scenarios), ("invariants", &self.invariants)])
+        named::listing(&[
+            ("scenarios", &self.scenarios),
+            ("attacks of badboy", &self.attacks),
+            ("invariants", &self.invariants),
+        ])
     }
 }
 
@@ -175,6 +196,18 @@ impl Render for Shown<'_> {
                 ),
             ),
         ];
+        if let Some(banned) = &report.banned {
+            let after = banned.p99_ms.map_or("-".into(), |time| format!("p99 {time:.0} ms"));
+            let text = format!(
+                "{} nodes banned the liar, {after}; {} an honest node",
+                banned.guilty, banned.innocent
+            );
+            lines.push(("banned", text));
+        }
+        if let Some(cost) = &report.under_attack {
+            lines.push(("before attack", times(&cost.before_ms)));
+            lines.push(("during attack", times(&cost.during_ms)));
+        }
         for Invariant { name, checks, violations, examples } in &report.invariants {
             let word = if *violations == 0 { "holds" } else { "BROKEN" };
             lines.push((name, format!("{word}: {violations} of {checks} checks")));

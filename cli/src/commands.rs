@@ -3,8 +3,9 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::args::{
-    AgentsArgs, ChaosArgs, ClientOptions, CompletionsArgs, ConfigArgs, DevArgs, InitArgs, InspectArgs,
-    KeyArgs, LoadtestArgs, PingArgs, PublishArgs, RunArgs, SendArgs, SimArgs, SubscribeArgs, TopologyArgs,
+    AgentsArgs, ChaosArgs, ClientOptions, CompletionsArgs, ConfigArgs, DevArgs, HostileArgs, InitArgs,
+    InspectArgs, KeyArgs, LoadtestArgs, PingArgs, PublishArgs, RunArgs, SendArgs, SimArgs, SubscribeArgs,
+    TopologyArgs,
 };
 use crate::output::Format;
 
@@ -81,6 +82,9 @@ pub enum Command {
     Sim(Box<SimArgs>),
     /// Break a mesh of real processes on purpose, and check what it promises.
     Chaos(Box<ChaosArgs>),
+    /// Run a hostile node, as `chaos badboy` does.
+    #[command(hide = true)]
+    Hostile(Box<HostileArgs>),
     /// Check or show a node's configuration.
     Config(ConfigArgs),
     /// Print the completion script for a shell.

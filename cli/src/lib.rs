@@ -17,6 +17,7 @@ pub mod dev;
 pub mod duration;
 pub mod exit;
 pub mod finding;
+pub mod hostile;
 pub mod init;
 pub mod inspect;
 pub mod key;

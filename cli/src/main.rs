@@ -9,8 +9,8 @@ use starling_cli::commands::{Cli, Command};
 use starling_cli::exit::{self, Failure};
 use starling_cli::output::Output;
 use starling_cli::{
-    chaos, completions, config_command, dev, init, inspect, key, loadtest, messages, run as nodes, sim,
-    version,
+    chaos, completions, config_command, dev, hostile, init, inspect, key, loadtest, messages, run as nodes,
+    sim, version,
 };
 
 fn main() -> process::ExitCode {
@@ -40,6 +40,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Loadtest(args) => loadtest::run(&args, &output),
         Command::Sim(args) => sim::run(&args, &output),
         Command::Chaos(args) => chaos::run(&args, &output),
+        Command::Hostile(args) => hostile::run(&args, &output),
         Command::Config(args) => config_command::run(&args, &output),
         Command::Completions(args) => completions::run(&args, &output),
         Command::Version => version::run(&output),

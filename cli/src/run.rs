@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 use crate::args::RunArgs;
 use crate::config::{Config, Level};
 use crate::exit::{ExitCode, Failure};
+use crate::hostile::Lie;
 use crate::output::Output;
 use crate::signals::stop_requested;
 
@@ -31,17 +32,30 @@ use crate::signals::stop_requested;
 /// # Errors
 /// A file or credential is wrong, a port is taken, or a node failed while it ran.
 pub fn run(args: &RunArgs, output: &Output) -> Result<(), Failure> {
+    run_all(args, None, output)
+}
+
+/// The same, of nodes that lie.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn run_hostile(args: &RunArgs, lie: Lie, output: &Output) -> Result<(), Failure> {
+    run_all(args, Some(lie), output)
+}
+
+fn run_all(args: &RunArgs, lie: Option<Lie>, output: &Output) -> Result<(), Failure> {
     install_crypto();
     let mut configs = Vec::new();
     for file in &args.files {
         let (config, _) = Config::load(file, &args.overrides)?;
         configs.extend(config.nodes());
     }
-    let bad = match (&args.delays, &args.links) {
-        (Some(file), _) => Bad::Delays(read_delays(file)?),
-        (None, Some(file)) => Bad::Links(file.clone()),
-        (None, None) => Bad::Nothing,
+    let links = match (&args.delays, &args.links) {
+        (Some(file), _) => BadLinks::Delays(read_delays(file)?),
+        (None, Some(file)) => BadLinks::File(file.clone()),
+        (None, None) => BadLinks::Nothing,
     };
+    let bad = Bad { links, lie };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(run_nodes(&configs, &bad, args.until_stdin_closes, output));
     runtime.shutdown_background();
@@ -139,10 +153,18 @@ async fn start(config: &Config, credentials: NodeCredentials, bad: &Bad) -> Resu
         advertise: config.advertise.clone(),
         directory: config.data.clone(),
         spreads: roles.has(Roles::AGGREGATOR),
-        shaper: shaper(config.quic, bad)?,
+        shaper: shaper(config.quic, &bad.links)?,
+        trial: bad.lie.as_ref().map(|lie| Arc::clone(&lie.tap) as _),
         version: env!("CARGO_PKG_VERSION").to_string(),
     };
-    let make = move |start: Start| machine(roles, start, (seeds, strategy), (mesh, authority, key));
+    let lie = bad.lie.clone();
+    let make = move |start: Start| {
+        let honest = machine(roles, start.clone(), (seeds, strategy), (mesh, authority, key.clone()));
+        match lie {
+            Some(lie) => lie.corrupt(&start, &key, honest),
+            None => honest,
+        }
+    };
     Node::start(settings, make).await.map_err(|error| failure(config, &error))
 }
 
@@ -219,13 +241,20 @@ fn tell(output: &Output, level: Level, name: &str, event: &Event) {
     }
 }
 
-/// What is wrong with this node's links on purpose.
+/// What is wrong with these nodes on purpose.
 #[derive(Clone, Debug)]
-enum Bad {
+struct Bad {
+    links: BadLinks,
+    lie: Option<Lie>,
+}
+
+/// What is wrong with their links.
+#[derive(Clone, Debug)]
+enum BadLinks {
     Nothing,
     Delays(Vec<Delay>),
     /// As this file says from time to time.
-    Links(PathBuf),
+    File(PathBuf),
 }
 
 /// One line of a delays file: what one address sends to another takes this long.
@@ -254,11 +283,11 @@ fn read_delays(file: &Path) -> Result<Vec<Delay>, Failure> {
         .collect()
 }
 
-fn shaper(me: SocketAddr, bad: &Bad) -> Result<Option<Shaper>, Failure> {
+fn shaper(me: SocketAddr, bad: &BadLinks) -> Result<Option<Shaper>, Failure> {
     let shaper = Shaper::new(u64::from(me.port()));
     match bad {
-        Bad::Nothing => return Ok(None),
-        Bad::Delays(delays) => {
+        BadLinks::Nothing => return Ok(None),
+        BadLinks::Delays(delays) => {
             let mine: Vec<&Delay> = delays.iter().filter(|delay| delay.from == me).collect();
             if mine.is_empty() {
                 return Ok(None);
@@ -267,7 +296,7 @@ fn shaper(me: SocketAddr, bad: &Bad) -> Result<Option<Shaper>, Failure> {
                 shaper.set(delay.to, Rule { delay: delay.one_way, ..Rule::default() });
             }
         }
-        Bad::Links(file) => links::follow(&shaper, me, file).map_err(|error| {
+        BadLinks::File(file) => links::follow(&shaper, me, file).map_err(|error| {
             Failure::new(ExitCode::Configuration, format!("cannot use {}: {error}", file.display()))
         })?,
     }

@@ -7,16 +7,29 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each crate may use of the others. A crate that is not here is refused.
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("starling-core", &[]),
     ("starling-edge", &["starling-core"]),
     ("starling-aggregator", &["starling-core"]),
     ("starling-coordinator", &["starling-core"]),
-    ("starling-sim", &["starling-core", "starling-edge", "starling-aggregator", "starling-coordinator"]),
+    ("starling-hostile", &["starling-core"]),
+    (
+        "starling-sim",
+        &[
+            "starling-core",
+            "starling-edge",
+            "starling-aggregator",
+            "starling-coordinator",
+            "starling-hostile",
+        ],
+    ),
     ("starling-net", &["starling-core"]),
     ("starling-client", &["starling-core", "starling-net"]),
     ("starling-loadtest", &["starling-core", "starling-net", "starling-client"]),
-    ("starling-chaos", &["starling-core", "starling-net", "starling-client", "starling-loadtest"]),
+    (
+        "starling-chaos",
+        &["starling-core", "starling-hostile", "starling-net", "starling-client", "starling-loadtest"],
+    ),
     (
         "starling",
         &[
@@ -24,6 +37,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
             "starling-edge",
             "starling-aggregator",
             "starling-coordinator",
+            "starling-hostile",
             "starling-net",
             "starling-client",
             "starling-loadtest",

@@ -62,7 +62,7 @@ struct Running {
 #[derive(Debug)]
 pub struct LocalMesh {
     plan: Plan,
-    trust: Trust,
+    authority: Authority,
     processes: Vec<Running>,
 }
 
@@ -99,10 +99,10 @@ impl LocalMesh {
     pub fn launch(plan: Plan) -> Result<LocalMesh> {
         let authority = Authority::create(&plan.mesh)?;
         authority.trust().save(&plan.directory.join("mesh.trust"))?;
-        let mut mesh = LocalMesh { trust: authority.trust().clone(), plan, processes: Vec::new() };
-        let seeds: Vec<String> = mesh.aggregators().map(|node| format!("\"{}\"", node.address)).collect();
+        let mut mesh = LocalMesh { authority, plan, processes: Vec::new() };
+        let seeds = mesh.seeds();
         for node in &mesh.plan.nodes {
-            mesh.write_node(&authority, node, &seeds)?;
+            mesh.write_node(node, &seeds)?;
         }
         let processes = mesh.plan.nodes.iter().map(|node| node.process + 1).max().unwrap_or(0);
         for process in 0..processes {
@@ -110,23 +110,43 @@ impl LocalMesh {
                 .filter(|index| mesh.plan.nodes[*index].process == process)
                 .collect();
             if !nodes.is_empty() {
-                let child = mesh.start(process, &nodes)?;
+                let child = mesh.start(&["run"], process, &nodes)?;
                 mesh.processes.push(Running { child, nodes, is_killed: false, pause: None });
             }
         }
         Ok(mesh)
     }
 
+    /// Lets one more node join, in a process of its own that is called as `PROGRAM COMMAND… --config FILE…`;
+    /// it cannot be started again after a kill.
+    ///
+    /// # Errors
+    /// What could not be written or started; nothing is left running.
+    pub fn join(&mut self, node: PlannedNode, command_line: &[&str]) -> Result<()> {
+        let process = self.plan.nodes.iter().map(|node| node.process + 1).max().unwrap_or(0);
+        let node = PlannedNode { process, ..node };
+        self.write_node(&node, &self.seeds())?;
+        self.plan.nodes.push(node);
+        let nodes = vec![self.plan.nodes.len() - 1];
+        let child = self.start(command_line, process, &nodes)?;
+        self.processes.push(Running { child, nodes, is_killed: false, pause: None });
+        Ok(())
+    }
+
+    fn seeds(&self) -> Vec<String> {
+        self.aggregators().map(|node| format!("\"{}\"", node.address)).collect()
+    }
+
     fn aggregators(&self) -> impl Iterator<Item = &PlannedNode> {
         self.plan.nodes.iter().filter(|node| node.roles.has(Roles::AGGREGATOR))
     }
 
-    fn write_node(&self, authority: &Authority, node: &PlannedNode, seeds: &[String]) -> Result<()> {
+    fn write_node(&self, node: &PlannedNode, seeds: &[String]) -> Result<()> {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let wall = Time(u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX));
         let request = NodeRequest::new(node.roles, &node.region, &node.name, LIFETIME)?;
         let directory = self.plan.directory.join(&node.name);
-        authority.issue(&request, wall)?.save(&directory)?;
+        self.authority.issue(&request, wall)?.save(&directory)?;
         let role = node.roles.to_string();
         let http = node.http.map(|http| format!("http = \"{http}\"\n")).unwrap_or_default();
         let config = format!(
@@ -146,11 +166,11 @@ impl LocalMesh {
         self.plan.directory.join(&node.name).join("node.toml")
     }
 
-    fn start(&self, process: usize, nodes: &[usize]) -> Result<Child> {
+    fn start(&self, command_line: &[&str], process: usize, nodes: &[usize]) -> Result<Child> {
         // A node that is started again goes on where its log ended.
         let log = fs::File::options().create(true).append(true).open(self.log_of(process))?;
         let mut command = Command::new(&self.plan.program);
-        command.arg("run");
+        command.args(command_line);
         for node in nodes {
             command.arg("--config").arg(self.config_of(&self.plan.nodes[*node]));
         }
@@ -172,7 +192,7 @@ impl LocalMesh {
 
     /// What clients need to trust it.
     pub fn trust(&self) -> &Trust {
-        &self.trust
+        self.authority.trust()
     }
 
     /// The trust file.
@@ -220,7 +240,7 @@ impl LocalMesh {
         ensure!(running.is_killed, "{name} runs already");
         let nodes = running.nodes.clone();
         let process = self.plan.nodes[nodes[0]].process;
-        let child = self.start(process, &nodes)?;
+        let child = self.start(&["run"], process, &nodes)?;
         let running = self.running(name)?;
         (running.child, running.is_killed) = (child, false);
         Ok(())

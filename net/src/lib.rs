@@ -28,6 +28,7 @@ mod registry;
 pub mod runtime;
 mod sealer;
 pub mod shaping;
+pub mod trial;
 pub mod trust;
 
 pub use endpoint::CloseCode;

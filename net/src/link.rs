@@ -376,6 +376,9 @@ impl From {
         while let Some((kind, body)) = decoder.next_frame().map_err(malformed)? {
             match (kind, self.kind) {
                 (FrameType::Bundle, Kind::Priority | Kind::Bulk) => {
+                    if let Some(trial) = &self.hub.outlets.trial {
+                        trial.came(self.slot, &body);
+                    }
                     if let Some(until) = plane.receive(now, self.slot, &body, touched) {
                         return Ok(Some(until));
                     }

@@ -35,6 +35,7 @@ use crate::pace::Pace;
 use crate::registry::Registry;
 use crate::sealer::{self, Sealer};
 use crate::shaping::Shaper;
+use crate::trial::Trial;
 use crate::trust::{NodeCredentials, Trust, TrustError, install_crypto, next_incarnation, peer_name};
 use crate::{agents, endpoint, link};
 
@@ -63,6 +64,8 @@ pub struct NodeSettings {
     pub spreads: bool,
     /// Makes its links bad, for trials.
     pub shaper: Option<Shaper>,
+    /// Looks on at its links and meddles with them, in trials of hostile nodes.
+    pub trial: Option<Arc<dyn Trial>>,
     /// The software's version, for people; at most 64 bytes.
     pub version: String,
 }
@@ -186,7 +189,10 @@ fn make_hub(
         is_gone: false,
         has_left: false,
     });
-    let outlets = Arc::new(Outlets::new(clock));
+    let outlets = Arc::new(Outlets::new(clock, settings.trial.clone()));
+    if let Some(trial) = &settings.trial {
+        trial.begun(Box::new(Door(Arc::clone(&outlets))));
+    }
     let door = Box::new(Door(Arc::clone(&outlets)));
     let plane = Plane::new(me, credentials.identity.signer(), settings.spreads, entropy()?, door);
     Ok(Hub {

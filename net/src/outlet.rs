@@ -22,6 +22,7 @@ use tokio::sync::Notify;
 use crate::clock::Clock;
 use crate::endpoint::CloseCode;
 use crate::lane::Lane;
+use crate::trial::Trial;
 
 /// A link's lane may hold this much before the link is given up. Far over
 /// [`limits::LANE_BYTES_MAX`], at half of which readers wait: sending again puts everything that an
@@ -156,10 +157,12 @@ pub(crate) struct Outlets {
     state_bytes: AtomicUsize,
     reports: ArrayQueue<Report>,
     clock: Clock,
+    /// Who meddles with what goes onto links.
+    pub trial: Option<Arc<dyn Trial>>,
 }
 
 impl Outlets {
-    pub fn new(clock: Clock) -> Outlets {
+    pub fn new(clock: Clock, trial: Option<Arc<dyn Trial>>) -> Outlets {
         Outlets {
             links: Map::default(),
             connections: Map::default(),
@@ -171,6 +174,7 @@ impl Outlets {
             state_bytes: AtomicUsize::new(0),
             reports: ArrayQueue::new(REPORTS_MAX),
             clock,
+            trial,
         }
     }
 
@@ -265,6 +269,10 @@ impl Outlet for Door {
     fn bundle(&self, link: LinkSlot, priority: bool, parcel: Parcel) -> Pressure {
         let links = self.0.links.pin();
         let Some(lanes) = links.get(&link) else { return Pressure::Gone };
+        let parcel = match &self.0.trial {
+            Some(trial) => trial.twist(link, parcel),
+            None => parcel,
+        };
         lanes.push(if priority { &lanes.priority } else { &lanes.bulk }, parcel)
     }
 

@@ -209,14 +209,7 @@ impl Swarm {
             let member = &mut self.members[to];
             let bundle = Box::new(Bundle::clone(&bundle));
             let now = now_at(self.now);
-            member.replication.on_bundle(
-                now,
-                link,
-                bundle,
-                &member.neighbours,
-                &mut member.nearness,
-                &mut self.out,
-            );
+            member.replication.on_bundle(now, link, bundle, &member.neighbours, &mut self.out);
             self.out.drain().for_each(drop);
         }
     }

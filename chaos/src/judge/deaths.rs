@@ -34,6 +34,10 @@ impl Deaths {
         let mut deaths = Deaths { alive: Invariant::new("alive"), in_trouble: 0 };
         for record in records {
             let What::Said { node, of, word } = &record.what else { continue };
+            // Nothing is promised to a node that lies.
+            if !nodes.iter().any(|known| known.name == *of) {
+                continue;
+            }
             let mut near = Vec::new();
             near.extend(spans.iter().filter(|span| {
                 span.from_us <= record.at_us && record.at_us <= span.to_us.saturating_add(AFTERMATH_US)
@@ -61,7 +65,7 @@ fn spans(records: &[Record]) -> Vec<Span> {
     for record in records {
         let What::Fault { kind, target, links } = &record.what else { continue };
         match kind {
-            FaultKind::Slow => {}
+            FaultKind::Slow | FaultKind::Attack | FaultKind::Relent => {}
             FaultKind::Kill | FaultKind::Pause | FaultKind::Cut | FaultKind::OneWay => {
                 let node = if is_down(*kind) { target.clone() } else { String::new() };
                 spans.push(Span { from_us: record.at_us, to_us: u64::MAX, node, links: links.clone() });

@@ -8,12 +8,14 @@ use crate::scenario::Scenario;
 mod deaths;
 mod deliveries;
 mod ends;
+mod lies;
 
 use deaths::Deaths;
 use deliveries::Deliveries;
+use lies::Lies;
 
 /// The invariants, each with a sentence.
-pub const INVARIANTS: [(&str, &str); 10] = [
+pub const INVARIANTS: [(&str, &str); 13] = [
     (
         "delivered",
         "an acknowledged entry came to every subscription confirmed before it, or a gap was told within 5 s",
@@ -27,6 +29,9 @@ pub const INVARIANTS: [(&str, &str); 10] = [
     ("served", "every agent has an edge and its subscription in the end"),
     ("counted", "the coordinator counts every agent once in the end"),
     ("whole", "every node takes every other for alive in the end"),
+    ("just", "nobody banned an honest node"),
+    ("expelled", "who can be told to lie was banned within 30 s, by everybody or by those it lied to"),
+    ("unhurt", "an attack cost no link between honest nodes, and no agent its edge"),
 ];
 
 /// Judges a history that [`crate::history::read`] accepted.
@@ -45,6 +50,8 @@ pub fn judge(records: &[Record]) -> Report {
     let mut invariants = deliveries.invariants.to_vec();
     invariants.push(deaths.alive.clone());
     invariants.extend(ends::check(records, settings.agents));
+    let lies = Lies::of(records, nodes, settings.attack.as_deref());
+    invariants.extend(lies.invariants);
     debug_assert!(invariants.iter().map(|i| i.name).eq(INVARIANTS.iter().map(|(name, _)| *name)));
     Report {
         schema: "starling.chaos/1",
@@ -67,6 +74,8 @@ pub fn judge(records: &[Record]) -> Report {
         healed_ms: ends::healed_us(records).map(|time| time as f64 / 1000.0),
         false_deaths: deaths.alive.violations,
         false_deaths_in_trouble: deaths.in_trouble,
+        banned: lies.banned,
+        under_attack: lies.under_attack,
         invariants,
     }
 }

@@ -269,3 +269,58 @@ fn what_is_not_well_in_the_end_is_found() {
     story.0.retain(|record| record.what != What::Healed);
     assert_eq!(broken(&judge(&story.0)), ["whole"]);
 }
+
+/// A history of an attack by r0's liar: who bans it and when, in milliseconds after its first act.
+fn attacked(attack: &str, bans: &[(&str, u64)]) -> Story {
+    let mut story = Story::new();
+    if let What::Begun { settings, .. } = &mut story.0[0].what {
+        settings.attack = Some(attack.into());
+    }
+    story.well(1).fault(FaultKind::Attack, "r0-liar", &[]);
+    for (node, after) in bans {
+        let (node, of, reason) = ((*node).into(), "r0-liar".into(), "so".into());
+        story.after(*after, What::Banned { node, of, reason });
+    }
+    story.well(2).fault(FaultKind::Relent, "r0-liar", &[]).well(3);
+    story
+}
+
+const EVERYBODY: [(&str, u64); 5] =
+    [("coordinator", 1), ("edge-0", 1), ("edge-1", 1), ("edge-2", 1), ("aggregator", 96)];
+
+#[test]
+fn a_liar_that_everybody_bans_is_counted_and_nobody_calls_that_a_death() {
+    let report = attacked("equivocation", &EVERYBODY).said("edge-0", "r0-liar").end();
+    assert_eq!(broken(&report), Vec::<&str>::new());
+    let banned = report.banned.unwrap();
+    assert_eq!((banned.guilty, banned.innocent, banned.p99_ms), (5, 0, Some(100.0)));
+    let cost = report.under_attack.unwrap();
+    assert_eq!((cost.before_ms.unwrap().samples, cost.during_ms.unwrap().samples), (2, 2));
+    assert_eq!(Story::new().well(1).end().banned, None, "where nobody lies");
+}
+
+#[test]
+fn a_liar_that_somebody_spares_is_found() {
+    assert_eq!(broken(&attacked("equivocation", &EVERYBODY[..4]).end()), ["expelled"]);
+    assert_eq!(broken(&attacked("equivocation", &[]).end()), ["expelled"]);
+    let late = [("coordinator", 30_001), ("edge-0", 1), ("edge-1", 1), ("edge-2", 1), ("aggregator", 1)];
+    assert_eq!(broken(&attacked("equivocation", &late).end()), ["expelled"]);
+    // Forgeries are seen by those they are sent to: the liar's region.
+    assert_eq!(broken(&attacked("bad-signature", &EVERYBODY[1..4]).end()), Vec::<&str>::new());
+    assert_eq!(broken(&attacked("bad-signature", &EVERYBODY[2..]).end()), ["expelled"]);
+    assert_eq!(broken(&attacked("replay", &[]).end()), Vec::<&str>::new());
+    assert_eq!(broken(&attacked("tampering", &[]).end()), ["expelled"]);
+}
+
+#[test]
+fn a_ban_of_an_honest_node_and_what_an_attack_costs_are_found() {
+    let ban = What::Banned { node: "edge-0".into(), of: "edge-1".into(), reason: "so".into() };
+    let report = attacked("replay", &[]).then(ban.clone()).end();
+    assert_eq!((broken(&report), report.banned.unwrap().innocent), (vec!["just"], 1));
+    assert_eq!(broken(&Story::new().then(ban).well(1).end()), ["just"], "also where nobody lies");
+    let moved = What::Homed { agent: 0, edge: "edge-2".into() };
+    assert_eq!(broken(&attacked("flood", &[]).then(moved).end()), ["unhurt"]);
+    let silent = |of: &str| What::LinkLost { node: "edge-0".into(), of: of.into() };
+    assert_eq!(broken(&attacked("flood", &[]).then(silent("edge-1")).end()), ["unhurt"]);
+    assert_eq!(broken(&attacked("flood", &[]).then(silent("r0-liar")).end()), Vec::<&str>::new());
+}

@@ -12,6 +12,7 @@ Examples:
   starling chaos --list
   starling chaos kill-edge --json report.json
   starling chaos mixed --seed 7 --duration 2m --history history.jsonl
+  starling chaos badboy --attack equivocation
   starling chaos --check history.jsonl
 
 Ends with 1 when an invariant does not hold.";
@@ -23,6 +24,9 @@ pub struct ChaosArgs {
     /// What goes wrong: a name from --list.
     #[arg(value_name = "NAME", required_unless_present_any = ["list", "check"])]
     pub scenario: Option<String>,
+    /// What the hostile node does, in badboy: a name from --list.
+    #[arg(long, value_name = "NAME", required_if_eq("scenario", "badboy"))]
+    pub attack: Option<String>,
     /// Where chance begins: which nodes and, in mixed, which faults.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,

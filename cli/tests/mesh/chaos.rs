@@ -82,6 +82,37 @@ fn a_killed_edge_costs_nothing_that_was_promised() {
     assert!(refused.stderr.contains(&format!("history.jsonl line {line}: ")), "{}", refused.stderr);
 }
 
+/// The smallest attack that is proven by signatures alone.
+#[test]
+fn who_signs_two_headers_is_banned_by_all_and_costs_nobody_anything() {
+    let _turn = turn();
+    let directory = private_directory();
+    let report = directory.path().join("report.json");
+    let mut command = starling(directory.path());
+    command.args(["chaos", "badboy", "--attack", "equivocation", "--agents", "12", "--rate", "60"]);
+    command.arg("--json").arg(&report);
+    let ended = Process::start(command).wait(Duration::from_secs(150));
+    let told = format!("{}\n{}", ended.stderr, String::from_utf8_lossy(&ended.stdout));
+    assert_eq!(ended.code, 0, "{told}");
+    let report: Value = serde_json::from_str(&fs::read_to_string(&report).unwrap()).unwrap();
+    assert_eq!(
+        (&report["banned"]["guilty"], &report["banned"]["innocent"]),
+        (&11.into(), &0.into()),
+        "{told}"
+    );
+    assert!(report["banned"]["p99_ms"].as_f64().unwrap() < 10_000.0, "{told}");
+    for count in ["lost", "duplicated", "reordered", "missing_in_gaps", "false_deaths"] {
+        assert_eq!(report[count], 0, "{count}: {told}");
+    }
+    assert!(report["under_attack"]["during_ms"]["samples"].as_u64().unwrap() > 500, "{report:#}");
+
+    let mut command = starling(directory.path());
+    command.args(["chaos", "badboy", "--attack", "kindness"]);
+    let refused = run(command);
+    assert_eq!(refused.code, 2);
+    assert!(refused.stderr.contains("attacks: bad-signature"), "{}", refused.stderr);
+}
+
 #[test]
 fn a_stopped_run_leaves_no_process_behind() {
     let _turn = turn();
@@ -121,7 +152,9 @@ fn an_unknown_scenario_is_answered_with_those_there_are() {
     let listed: Value = serde_json::from_slice(&run(command).stdout).unwrap();
     let names: Vec<&str> =
         listed["scenarios"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
-    for name in ["kill-edge", "kill-aggregator", "pause", "one-way", "partition", "slow", "flap", "mixed"] {
+    for name in
+        ["kill-edge", "kill-aggregator", "pause", "one-way", "partition", "slow", "flap", "badboy", "mixed"]
+    {
         assert!(names.contains(&name), "{name}: {names:?}");
     }
 }

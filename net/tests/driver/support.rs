@@ -58,6 +58,7 @@ pub fn settings(authority: &Authority, name: &str, directory: &Path) -> NodeSett
         directory: directory.to_owned(),
         spreads: false,
         shaper: None,
+        trial: None,
         version: "test".to_owned(),
     }
 }

@@ -1,21 +1,14 @@
-//! What hostile nodes make up.
+//! What hostile nodes send on their own account.
 
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
 use starling_core::hash::hash_id;
-use starling_core::id::{AgentId, ShortId};
-use starling_core::identity::Context;
+use starling_core::hot::Lane;
 use starling_core::limits;
 use starling_core::machine::LinkSlot;
-use starling_core::membership::detector::{Kind, Life, Statement};
-use starling_core::wire::bundle::{Bundle, Class, Passage, Section, SectionSet};
-use starling_core::wire::codec::Wire;
-use starling_core::wire::entry::{Extras, put_entry};
-use starling_core::wire::message::{ControlBody, Interest, PeerRecord, Peers, Statements};
-
-use super::Attack;
-use starling_core::hot::Lane;
+use starling_core::wire::bundle::{Bundle, Passage, SectionSet};
+use starling_core::wire::message::ControlBody;
+use starling_hostile::{Attack, Liar, giant_body, poisoned, wants_everything};
 
 use crate::link::{Frame, Sent};
 use crate::world::{World, end_of};
@@ -59,37 +52,15 @@ impl World {
         hostile.sequence
     }
 
-    /// An event of this node with what else it has to have, signed by it.
-    fn made_up(&self, node: usize, origin: ShortId, subject: &str, sequence: u64, payload: &[u8]) -> Bundle {
-        let mut body = BytesMut::new();
-        put_entry(&mut body, 0, sequence, &Extras::default(), payload);
-        let body = body.freeze();
-        let section = Section {
-            tenant: 0,
-            key: 0,
-            codec: 0,
-            directed: false,
-            count: 1,
-            subject: Bytes::copy_from_slice(subject.as_bytes()),
-            hash: *blake3::hash(&body).as_bytes(),
-            length: u32::try_from(body.len()).expect("a short text"),
-            body: Some(body),
-        };
-        let plain = Bundle {
-            class: Class::EventBulk,
+    /// The node as a liar, with its key and at this time.
+    fn liar(&self, node: usize) -> Liar {
+        Liar {
             mesh: self.nodes[node].peer().admission.mesh,
-            origin,
+            id: self.nodes[node].id(),
             incarnation: self.nodes[node].incarnation,
-            sequence,
-            clock: self.now_at(node).wall.as_millis() << 16,
-            previous: None,
-            is_checkpoint: false,
-            agents: vec![AgentId([0xBA; 16])],
-            sections: vec![section],
-            header: Bytes::new(),
-            hash: [0; 32],
-        };
-        plain.signed_by(&self.nodes[node].signer())
+            signer: self.nodes[node].signer(),
+            wall: self.now_at(node).wall,
+        }
     }
 
     fn send_made_up(&mut self, (link, to): (LinkSlot, usize), bundle: &Bundle) {
@@ -102,23 +73,14 @@ impl World {
         let sequence = self.next_sequence(node);
         let honest = self.nodes.iter().enumerate().find(|(at, _)| !self.is_hostile(*at) && *at != link.1);
         let victim = honest.map_or(self.nodes[node].id(), |(_, honest)| honest.id());
-        let origin = if sequence.is_multiple_of(2) { victim } else { self.nodes[node].id() };
-        let mut bundle = self.made_up(node, origin, "work.r0.0", 1 << 40 | sequence, b"forged");
-        if origin != victim {
-            let mut header = bundle.header.to_vec();
-            if let Some(last) = header.last_mut() {
-                *last ^= 1;
-            }
-            bundle.header = header.into();
-        }
+        let bundle = self.liar(node).forged(victim, "work.r0.0", sequence);
         self.send_made_up(link, &bundle);
     }
 
     /// One header to all, and then another one to one of them.
     fn equivocate(&mut self, node: usize, links: &[(LinkSlot, usize)]) {
-        let (sequence, me) = (self.next_sequence(node), self.nodes[node].id());
-        let one = self.made_up(node, me, "void", sequence, b"one");
-        let two = self.made_up(node, me, "void", sequence, b"two");
+        let sequence = self.next_sequence(node);
+        let [one, two] = self.liar(node).pair(sequence);
         links.iter().for_each(|link| self.send_made_up(*link, &one));
         if !links.is_empty() {
             let turn = self.rng.below(links.len() as u64) as usize;
@@ -129,9 +91,7 @@ impl World {
     /// Wants everything, to have something to repeat.
     fn listen(&mut self, links: &[(LinkSlot, usize)]) {
         let links: Vec<LinkSlot> = links.iter().map(|(link, _)| *link).collect();
-        let added = vec![">".to_string()];
-        let interest = Interest { version: 1 << 40, whole: true, added, ..Interest::default() };
-        self.send_control(&links, ControlBody::Interest(interest));
+        self.send_control(&links, ControlBody::Interest(wants_everything()));
     }
 
     fn replay(&mut self, node: usize, links: &[(LinkSlot, usize)]) {
@@ -142,14 +102,13 @@ impl World {
     }
 
     fn flood(&mut self, node: usize, link: (LinkSlot, usize)) {
-        let me = self.nodes[node].id();
+        let liar = self.liar(node);
         for _ in 0..FLOOD {
             if self.unread_bytes(link.0) >= WINDOW_BYTES {
                 return;
             }
             let sequence = self.next_sequence(node);
-            let bundle = self.made_up(node, me, "void", sequence, b"flood");
-            self.send_made_up(link, &bundle);
+            self.send_made_up(link, &liar.useless(sequence));
         }
     }
 
@@ -160,7 +119,7 @@ impl World {
     }
 
     fn send_giant(&mut self, link: LinkSlot) {
-        let body = Bytes::from(vec![0xFF; limits::FRAME_BYTES_MAX + 1]);
+        let body = giant_body();
         let (bytes, content) = (body.len(), hash_id(&body[..64]));
         self.send(link, Sent { lane: Lane::Bulk, frame: Frame::Bundle(body), bytes, content });
     }
@@ -168,48 +127,20 @@ impl World {
     fn accuse(&mut self, node: usize, links: &[(LinkSlot, usize)]) {
         let region = self.nodes[node].region();
         let honest = (0..self.nodes.len()).filter(|at| *at != node && self.nodes[*at].region() == region);
-        let mut signed = Vec::new();
-        for victim in honest {
-            for kind in [Kind::Suspect, Kind::Confirm] {
-                let statement = Statement {
-                    speaker: self.nodes[node].id(),
-                    kind,
-                    subject: self.nodes[victim].id(),
-                    life: Life::first(self.nodes[victim].incarnation),
-                    said: self.now_at(node).wall.as_millis(),
-                };
-                let message = statement.message();
-                let mut bytes = BytesMut::new();
-                bytes.put_slice(&message);
-                bytes.put_slice(&self.nodes[node].signer().sign(Context::Membership, &message).0);
-                signed.push(bytes.freeze());
-            }
-        }
+        let victims = honest.map(|at| (self.nodes[at].id(), self.nodes[at].incarnation));
+        let statements = self.liar(node).accusations(victims);
         let links: Vec<LinkSlot> = links.iter().map(|(link, _)| *link).collect();
-        self.send_control(&links, ControlBody::Statements(Statements { signed }));
+        self.send_control(&links, ControlBody::Statements(statements));
     }
 
     /// Nodes that were never admitted, and honest ones at addresses where they are not.
     fn poison(&mut self, node: usize, links: &[(LinkSlot, usize)]) {
-        let mut records = Vec::new();
-        for at in (0..self.nodes.len()).filter(|at| *at != node) {
-            let mut admission = self.nodes[at].peer().admission;
-            records.push(PeerRecord {
-                admission: admission.to_bytes(),
-                addresses: vec!["nowhere".to_string()],
-                incarnation: self.nodes[at].incarnation + 1_000,
-                process: 0,
-                version: String::new(),
-                is_gone: false,
-                has_left: false,
-            });
-            admission.key.0[0] ^= 1;
-            let last = records.last().cloned().unwrap_or_default();
-            records.push(PeerRecord { admission: admission.to_bytes(), ..last });
-        }
+        let honest = (0..self.nodes.len()).filter(|at| *at != node);
+        let honest = honest.map(|at| (self.nodes[at].peer().admission, self.nodes[at].incarnation));
+        let poisoned = poisoned(honest);
         let links: Vec<LinkSlot> = links.iter().map(|(link, _)| *link).collect();
-        for part in records.chunks(32) {
-            self.send_control(&links, ControlBody::Peers(Peers { records: part.to_vec(), more: false }));
+        for peers in poisoned {
+            self.send_control(&links, ControlBody::Peers(peers));
         }
     }
 }
