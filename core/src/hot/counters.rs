@@ -149,6 +149,8 @@ counters! {
     equivocations,
     /// Bundles dropped because they passed too many nodes or would leave a region twice.
     looped_bundles,
+    /// Bundles dropped because who brought them neither sealed them nor passes on what others sealed.
+    foreign_bundles,
     /// Bundles passed on to another region or edge.
     relayed_bundles,
     /// Frames passed on between two nodes that have no link of their own.

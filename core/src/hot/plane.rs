@@ -263,6 +263,11 @@ impl Plane {
         let Some(origin) = view.origins.get(&bundle.origin) else {
             return Counters::add(&self.counters.unknown_origin_bundles, 1);
         };
+        if !view.may_bring(from, bundle.origin) {
+            // Or else its copies could come before the bundles that they are of, and draw to themselves
+            // the acknowledgements of those.
+            return Counters::add(&self.counters.foreign_bundles, 1);
+        }
         let bundle = Box::new(bundle);
         self.run_shard(now, origin, shard::Task::Bundle { from, passage, bundle }, touched);
     }

@@ -22,14 +22,16 @@ pub struct Origin {
     pub region: RegionId,
     /// Its identity key.
     pub key: VerifyKey,
+    /// Whether it passes on what others sealed, as aggregators do.
+    pub carries: bool,
     /// Its shard; outlives every view.
     pub shard: Shard,
 }
 
 impl Origin {
     /// An origin of which nothing came yet.
-    pub fn new(id: ShortId, region: RegionId, key: VerifyKey) -> Origin {
-        Origin { id, region, key, shard: Shard::default() }
+    pub fn new(id: ShortId, region: RegionId, key: VerifyKey, carries: bool) -> Origin {
+        Origin { id, region, key, carries, shard: Shard::default() }
     }
 }
 
@@ -103,6 +105,13 @@ impl View {
         let peers = self.ways.get(&region)?;
         let linked = peers.iter().filter_map(|peer| self.links.get(peer).map(|link| (*peer, *link)));
         linked.max_by_key(|(peer, _)| (rendezvous(origin.0, peer.0), peer.0)).map(|(_, link)| link)
+    }
+
+    /// Whether bundles of `origin` may come over a link: from itself, or from who passes on what others
+    /// sealed. Of a link that the view does not have yet nobody knows.
+    pub fn may_bring(&self, from: LinkSlot, origin: ShortId) -> bool {
+        let Some(peer) = self.peers.get(&from) else { return true };
+        *peer == origin || self.origins.get(peer).is_none_or(|peer| peer.carries)
     }
 
     /// Whether `node` is one of `region` to which something may be owed.

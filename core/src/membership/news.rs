@@ -8,7 +8,7 @@ use super::{Changed, Neighbours, PEERS_MAX};
 use crate::event::Event;
 use crate::hot::view::Origin;
 use crate::id::ShortId;
-use crate::identity::Admission;
+use crate::identity::{Admission, Roles};
 use crate::machine::{LinkSlot, Outbox};
 use crate::time::{Now, Time};
 use crate::wire::codec::Wire;
@@ -51,9 +51,11 @@ impl Neighbours {
             if known.node == node && is_newer {
                 // A node may come back with another admission, such as one that lasts longer.
                 if known.admission != admission && admission.verify(&self.me.authority, now.wall).is_ok() {
-                    let moved = known.region() != admission.region_id();
+                    let moved = known.region() != admission.region_id()
+                        || known.origin.carries != carries(&admission);
                     if let Some(key) = self.me.authority.same_kind(&admission.key).filter(|_| moved) {
-                        known.origin = Arc::new(Origin::new(id, admission.region_id(), key));
+                        known.origin =
+                            Arc::new(Origin::new(id, admission.region_id(), key, carries(&admission)));
                     }
                     known.admission = admission;
                 }
@@ -87,7 +89,7 @@ impl Neighbours {
         }
         let is_wanted = self.wants_link(&admission);
         let next = is_wanted.then(|| now.mono + self.patience_with(node));
-        let origin = Arc::new(Origin::new(id, admission.region_id(), key));
+        let origin = Arc::new(Origin::new(id, admission.region_id(), key, carries(&admission)));
         let known = Known {
             node,
             incarnation: record.incarnation,
@@ -138,4 +140,9 @@ impl Neighbours {
         let links: Vec<LinkSlot> = self.by_link.keys().copied().filter(|link| !link.is_relayed()).collect();
         send_records(&links, &records, out);
     }
+}
+
+/// Whether a node passes on what others sealed.
+fn carries(admission: &Admission) -> bool {
+    admission.roles.has(Roles::AGGREGATOR)
 }

@@ -40,7 +40,7 @@ impl Neighbours {
             told_at: None,
             banned_until: None,
             dialling: Dialling::default(),
-            origin: Arc::new(Origin::new(self.me.short(), self.me.region(), self.me.authority)),
+            origin: Arc::new(Origin::new(self.me.short(), self.me.region(), self.me.authority, false)),
         };
         let others = self.known.values().map(|known| {
             let status = self.status(known);

@@ -175,7 +175,8 @@ impl Network {
             let (of, key) = (self.nodes[other].me, self.nodes[other].key.public());
             let known = self.nodes[at].origins.values().find(|origin| origin.id == of.id).cloned();
             let key = VerifyKey::new(&key).expect("keys of tests are valid");
-            let origin = known.unwrap_or_else(|| Arc::new(Origin::new(of.id, of.region, key)));
+            let carries = self.nodes[other].plane.spreads;
+            let origin = known.unwrap_or_else(|| Arc::new(Origin::new(of.id, of.region, key, carries)));
             self.nodes[at].origins.insert(other, Arc::clone(&origin));
             Arc::make_mut(&mut view.origins).insert(of.id, origin);
             self.add_interest(&mut view, at, other);

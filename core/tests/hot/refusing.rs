@@ -142,6 +142,27 @@ fn numbers_at_the_end_of_their_range_are_no_way_in() {
 }
 
 #[test]
+fn what_a_third_brings_is_neither_taken_nor_acknowledged() {
+    let mut scene = scene();
+    let third = scene.network.add(1, false);
+    scene.network.connect(third, scene.right);
+    scene.network.refresh();
+    let aside = scene.network.link(scene.right, third).expect("they are linked");
+    let first = scene.sealed(b"first");
+    scene.network.publish(scene.left, vec![publication(1, 2, "a", b"second")]);
+    let second = scene.network.take(scene.left, scene.near, Lane::Bulk).expect("it was sealed");
+    // It would come before the first, and later draw the acknowledgement of the second to itself.
+    scene.network.hand(scene.right, aside, &second);
+    assert_eq!((scene.payloads().len(), scene.count("foreign_bundles")), (0, 1));
+    scene.hand(&first);
+    scene.hand(&second);
+    scene.network.hand(scene.right, aside, &second);
+    assert_eq!(scene.payloads(), ["first", "second"]);
+    assert!(scene.network.take(scene.right, aside, Lane::Control).is_none());
+    assert_eq!(scene.count("foreign_bundles"), 2);
+}
+
+#[test]
 fn another_mesh_is_refused() {
     let scene = scene();
     let other = twin(|twin| {

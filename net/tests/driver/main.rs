@@ -294,7 +294,7 @@ async fn wire(from: &Bench, to: &Bench, pattern: &str, receiver: u64) {
         let mut view = View::empty(mine.me.id.0);
         let key = VerifyKey::new(&other.key).unwrap();
         let id = other.me.id;
-        let origin = Arc::new(Origin::new(id, other.me.region, key));
+        let origin = Arc::new(Origin::new(id, other.me.region, key, false));
         view.origins = Arc::new(HashMap::from_iter([(id, origin)]));
         view.links = Arc::new(HashMap::from_iter([(id, link)]));
         view.peers = Arc::new(HashMap::from_iter([(link, id)]));
