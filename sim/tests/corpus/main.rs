@@ -1,7 +1,7 @@
 //! What is fuzzed, without a fuzzer: every file of `fuzz/corpus` goes to its target as it is, cut short
 //! and with flipped bytes.
 //!
-//! `cargo test -p starling-sim --test corpus -- --ignored` writes the files anew.
+//! `STARLING_WRITE_CORPUS=1 cargo test -p starling-sim --test corpus` writes the seeds among them anew.
 
 #![allow(missing_docs, reason = "a test has no users")]
 
@@ -85,13 +85,18 @@ fn seeds_are_taken() {
 }
 
 #[test]
-#[ignore = "writes fuzz/corpus anew"]
-fn the_corpus_is_written() {
+fn the_corpus_has_every_seed_as_it_is_made_today() {
+    let writes = std::env::var_os("STARLING_WRITE_CORPUS").is_some();
     for (target, files) in seeds::all() {
         let directory = directory(target);
-        fs::create_dir_all(&directory).expect("a directory can be made");
         for (number, bytes) in files.iter().enumerate() {
-            fs::write(directory.join(format!("seed-{number}")), bytes).expect("a file can be written");
+            let path = directory.join(format!("seed-{number}"));
+            if writes {
+                fs::create_dir_all(&directory).expect("a directory can be made");
+                fs::write(&path, bytes).expect("a file can be written");
+            }
+            let kept = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            assert_eq!(&kept, bytes, "{}", path.display());
         }
     }
 }
