@@ -2,7 +2,7 @@
 //!
 //! Candidates are the peers that this node compares state with, over links of their own. The transport
 //! says now and then how long their round trips are: that is a round of the
-//! [`Manager`](crate::topology::Manager), which rebalances every hundredth, and the first time after the
+//! [`Manager`], which rebalances every hundredth, and the first time after the
 //! tenth. Between two it deals its peers out in hands: as many as are preferred, chosen by the strategy, each
 //! once, in an order by chance; so of ten turns eight are of near ones where the strategy is hybrid.
 
