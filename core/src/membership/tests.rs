@@ -1,4 +1,5 @@
 mod judging;
+mod relaying;
 
 use super::dialling::BACKOFF_MAX;
 use super::*;
@@ -29,15 +30,19 @@ fn admission(seed: u8, roles: Roles, region: &str) -> Admission {
 }
 
 fn me(roles: Roles, seeds: &[&str]) -> Neighbours {
+    node(1, roles, seeds)
+}
+
+fn node(seed: u8, roles: Roles, seeds: &[&str]) -> Neighbours {
     let me = Identity {
         mesh: "test".into(),
-        admission: admission(1, roles, "east"),
+        admission: admission(seed, roles, "east"),
         incarnation: 1,
         addresses: vec!["me:1".to_string()],
         process: 1,
         version: String::new(),
         authority: VerifyKey::new(&key(200).public()).expect("a good key"),
-        signer: Arc::new(key(1).signer()),
+        signer: Arc::new(key(seed).signer()),
     };
     Neighbours::new(me, seeds.iter().map(|seed| seed.to_string()).collect(), 1)
 }

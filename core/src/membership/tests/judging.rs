@@ -24,7 +24,7 @@ fn opening(seed: u8, sequence: u64, clock: u64) -> Opening {
     Opening::of(&plain.signed_by(&key(seed).signer()).header).expect("it was encoded here")
 }
 
-fn proof(seed: u8) -> Proof {
+pub(super) fn proof(seed: u8) -> Proof {
     Proof::of_pair(opening(seed, 7, 1), opening(seed, 7, 2)).expect("two headers under one number")
 }
 
