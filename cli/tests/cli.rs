@@ -326,6 +326,13 @@ fn a_simulation_repeats_and_refuses_what_it_cannot_read() {
     let output = run(&["sim", "--scenario", &scenario]);
     assert_eq!(code(&output), 3);
     assert!(stderr(&output).contains("line 3") && stderr(&output).contains("crash"), "{}", stderr(&output));
+    for (key, most) in [("nodes", 10_000), ("regions", 64), ("agents", 1_000_000), ("time_s", 31_622_400)] {
+        let output =
+            run(&["sim", "--scenario", &file("t.toml", &format!("rate = 1\n{key} = {}\n", most + 1))]);
+        assert_eq!(code(&output), 3, "{key}");
+        let said = stderr(&output);
+        assert!(said.contains("line 2") && said.contains(&format!("more than {most}")), "{said}");
+    }
     let matrix = file("m.json", r#"{"data": {"a": {"b": -1}, "b": {"a": 1}}}"#);
     let output = run(&["sim", "--rtt", &matrix, "--nodes", "2"]);
     assert_eq!(code(&output), 3);

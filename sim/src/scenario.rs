@@ -11,25 +11,35 @@ use crate::link::Conditions;
 use crate::processor::Processors;
 use crate::settings::{FaultRates, Settings};
 
+const NODES_MAX: u64 = 10_000;
+const REGIONS_MAX: u64 = 64;
+const AGENTS_MAX: u64 = 1_000_000;
+const SECONDS_MAX: u64 = 366 * 24 * 60 * 60;
+
 /// A scenario as a file says it (TOML); what is left out is as in `quiet`.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct Scenario {
     /// Whether the seed draws everything else.
     pub drawn: bool,
-    /// Edges over all regions.
+    /// Edges over all regions, 10,000 at the most.
+    #[serde(deserialize_with = "at_most::<_, _, NODES_MAX>")]
     pub nodes: Option<usize>,
-    /// Regions.
+    /// Regions, 64 at the most.
+    #[serde(deserialize_with = "at_most::<_, _, REGIONS_MAX>")]
     pub regions: Option<usize>,
-    /// Agents.
+    /// Agents, a million at the most.
+    #[serde(deserialize_with = "at_most::<_, _, AGENTS_MAX>")]
     pub agents: Option<u64>,
     /// Share of clients that leave for good, 0.0 to 1.0.
     pub leaving: f64,
     /// Entries a second.
     pub rate: Option<u64>,
-    /// Seconds with work and faults.
+    /// Seconds with work and faults, a year at the most.
+    #[serde(deserialize_with = "at_most::<_, _, SECONDS_MAX>")]
     pub time_s: Option<u64>,
-    /// Seconds to heal and rest.
+    /// Seconds to heal and rest, a year at the most.
+    #[serde(deserialize_with = "at_most::<_, _, SECONDS_MAX>")]
     pub settle_s: Option<u64>,
     /// Seconds that wall clocks are off at the most, either way.
     pub clock_skew_s: f64,
@@ -52,6 +62,15 @@ pub struct Attackers {
     pub attack: Option<Attack>,
     /// How many; held to under a third of each region's nodes, at least one.
     pub count: usize,
+}
+
+/// A number that is no more than can be simulated.
+fn at_most<'de, D: Deserializer<'de>, T: TryFrom<u64>, const MAX: u64>(
+    from: D,
+) -> Result<Option<T>, D::Error> {
+    let number = u64::deserialize(from)?;
+    let too_many = || D::Error::custom(format!("{number} is more than {MAX}, which is the most"));
+    T::try_from(number).ok().filter(|_| number <= MAX).map(Some).ok_or_else(too_many)
 }
 
 fn attack<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Attack>, D::Error> {
