@@ -139,7 +139,7 @@ const NAMED: [(&str, &str); 7] = [
     ("pauses", "nodes stop for seconds and go on"),
     ("cuts", "ways between two nodes carry nothing, or only one way"),
     ("partitions", "part of a region is cut off from the rest"),
-    ("rings", "a region too large for links of all with all, and everything that may go wrong"),
+    ("rings", "a region too large for links of all with all: crashes, deaths, pauses, cuts, closed links"),
 ];
 
 impl Scenario {
@@ -168,8 +168,8 @@ impl Scenario {
                     cut_s: 4,
                     one_way_s: 6,
                     close_s: 3,
-                    partition_s: 20,
                     death_s: 15,
+                    ..Faults::default()
                 })
             },
             _ => return None,

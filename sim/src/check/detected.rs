@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use starling_core::event::Event;
-use starling_core::identity::Roles;
 use starling_core::membership::detector::{Life, Statement};
 use starling_core::time::Time;
 
@@ -221,15 +220,13 @@ impl Check for Detected {
     }
 }
 
-/// Who is to know when a node dies: its region, and who else has a link with it.
+/// Who is to know when a node dies: who has a link with it, of its own or over others.
 fn watchers(node: usize, scene: &Scene<'_>) -> Vec<usize> {
     let nodes = &scene.world.nodes;
-    let plan = &nodes[node].plan;
-    let is_of_region = |at: usize| {
-        let other = &nodes[at].plan;
-        let gossips = |roles: Roles| roles.has(Roles::EDGE) || roles.has(Roles::AGGREGATOR);
-        other.region == plan.region && gossips(other.roles) && gossips(plan.roles)
+    let id = nodes[node].id();
+    let is_to_know = |at: &usize| {
+        nodes[*at].linked().contains(&node)
+            || nodes[*at].record.view.as_ref().is_some_and(|view| view.links.contains_key(&id))
     };
-    let is_to_know = |at: &usize| is_of_region(*at) || nodes[*at].linked().contains(&node);
     (0..nodes.len()).filter(|at| *at != node && nodes[*at].is_active() && is_to_know(at)).collect()
 }
