@@ -105,20 +105,21 @@ pub struct State {
     scratch: Scratch,
 }
 
-/// One origin's state and the work before it.
+/// One origin's state and the work before it. The state, a kilobyte, is there from the first bundle on:
+/// in a large region most origins are known and silent.
 #[derive(Debug)]
-pub struct Shard(Turn<Task, State>);
+pub struct Shard(Turn<Task, Option<Box<State>>>);
 
 impl Default for Shard {
     fn default() -> Shard {
-        Shard(Turn::new(State::default()))
+        Shard(Turn::new(None))
     }
 }
 
 impl Shard {
     /// Does `task`, or leaves it to the shard's present owner.
-    pub(super) fn submit(&self, task: Task, work: impl FnMut(&mut State, Task)) {
-        self.0.submit(task, work);
+    pub(super) fn submit(&self, task: Task, mut work: impl FnMut(&mut State, Task)) {
+        self.0.submit(task, |state, task| work(state.get_or_insert_default(), task));
     }
 }
 

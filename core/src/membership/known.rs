@@ -91,7 +91,7 @@ impl Known {
 
     /// The region.
     pub fn region(&self) -> RegionId {
-        self.admission.region_id()
+        self.origin.region
     }
 
     /// Its identity key.

@@ -17,7 +17,7 @@ use std::time::Duration;
 use crate::event::Event;
 use crate::hash::HashMap;
 use crate::hot::view::Origin;
-use crate::id::{NodeId, ShortId};
+use crate::id::{NodeId, RegionId, ShortId};
 use crate::identity::{Admission, Roles};
 use crate::limits;
 use crate::machine::{LinkSlot, Outbox, Output, Peer};
@@ -109,6 +109,8 @@ struct Seed {
 #[derive(Debug)]
 pub struct Neighbours {
     me: Identity,
+    /// Its region: the id is a hash of the name.
+    region: RegionId,
     known: BTreeMap<ShortId, Known>,
     by_link: BTreeMap<LinkSlot, ShortId>,
     seeds: Vec<Seed>,
@@ -138,6 +140,7 @@ impl Neighbours {
             relaying: Relaying::default(),
             place: Place::new(me.short(), me.incarnation),
             judging: Judging::default(),
+            region: me.region(),
             me,
             known: BTreeMap::new(),
             by_link: BTreeMap::new(),

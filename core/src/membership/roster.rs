@@ -6,7 +6,7 @@
 //! statement under its key. For nodes of other regions, and for those that a newcomer never met, the word
 //! of a peer is enough.
 
-use super::detector::Standing;
+use super::detector::{Counts, Standing};
 use super::{Changed, Neighbours};
 use crate::id::ShortId;
 use crate::machine::LinkSlot;
@@ -22,6 +22,11 @@ impl Neighbours {
             let is_alive = || self.watching.detector.standing(*id) == Some(Standing::Alive);
             (*id, known.link.is_some() || is_hearsay_good && is_alive())
         })
+    }
+
+    /// How many of the region are held for what.
+    pub fn standings(&self) -> Counts {
+        self.watching.detector.counts()
     }
 
     /// Whether this node was told of others and has not met one of them.

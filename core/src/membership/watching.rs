@@ -79,9 +79,8 @@ impl Neighbours {
     /// Whether a peer is of this region's gossip, as this node is.
     pub(super) fn is_watched(&self, known: &Known) -> bool {
         let gossips = |roles: Roles| roles.has(Roles::EDGE) || roles.has(Roles::AGGREGATOR);
-        let mine = &self.me.admission;
-        let is_ours = mine.region == known.admission.region && known.banned_until.is_none();
-        gossips(mine.roles) && gossips(known.admission.roles) && is_ours
+        let is_ours = self.region == known.region() && known.banned_until.is_none();
+        gossips(self.me.admission.roles) && gossips(known.roles()) && is_ours
     }
 
     /// The detector hears of a peer of this region, or of its new life.
@@ -269,8 +268,9 @@ impl Neighbours {
 
     /// Peers of this region with a link of their own.
     pub(super) fn region_links(&self) -> impl Iterator<Item = (ShortId, LinkSlot)> + '_ {
-        let is_own = |link: LinkSlot, known: &Known| !link.is_relayed() && self.is_watched(known);
-        self.linked().filter(move |(_, link, known)| is_own(*link, known)).map(|(id, link, _)| (id, link))
+        // Relayed links have the upper slots, and there may be thousands of them.
+        let own = self.by_link.range(..LinkSlot::RELAYED).map(|(link, id)| (*id, *link));
+        own.filter(|(id, _)| self.known.get(id).is_some_and(|known| self.is_watched(known)))
     }
 
     /// Who has been linked with this node, or could not be dialled, and may be alive is watched; in a

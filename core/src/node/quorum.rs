@@ -12,6 +12,7 @@ use crate::event::Event;
 use crate::id::{RegionId, ShortId};
 use crate::identity::Roles;
 use crate::machine::Outbox;
+use crate::membership::detector::Counts;
 use crate::membership::{FORGET_AFTER, Known, Neighbours};
 use crate::summary::Global;
 use crate::time::{Now, Time};
@@ -20,8 +21,9 @@ use crate::wire::request::{QuorumView, RefusedCode, Say};
 
 /// The least time between two counts.
 const SPACING: Duration = Duration::from_millis(100);
-/// A machine that is woken counts again after so long, whether or not it noticed a change.
-const COUNT_AGAIN: Duration = Duration::from_secs(1);
+/// A machine that is woken counts again after so long, whether or not it noticed a change: who is away
+/// counts only for so long.
+const COUNT_AGAIN: Duration = Duration::from_secs(10);
 
 /// Which nodes count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,8 +40,8 @@ pub struct Quorum {
     sight: Sight,
     /// Peers out of reach, and since when.
     away: BTreeMap<ShortId, Time>,
-    /// When it was counted last, and what [`Neighbours::changes`] was then.
-    counted: Option<(Time, u64)>,
+    /// When it was counted last, and what [`Neighbours::changes`] and [`Neighbours::standings`] were then.
+    counted: Option<(Time, u64, Counts)>,
     /// Whether there is something to count that was not counted.
     is_stale: bool,
     /// When what is in effect took effect, on the wall clock; zero for the node's start.
@@ -77,11 +79,11 @@ impl Quorum {
     /// Counts where there is reason to, and lets take effect what has held for long enough. `figures`
     /// say which edges the regions have, where this node counts the mesh.
     pub fn wake(&mut self, now: Now, neighbours: &Neighbours, figures: Option<&Global>, out: &mut Outbox) {
-        let changes = neighbours.changes();
-        self.is_stale |= self.counted.is_none_or(|(_, known)| known != changes);
-        let age = self.counted.map_or(COUNT_AGAIN, |(at, _)| now.mono.since(at));
+        let (changes, standings) = (neighbours.changes(), neighbours.standings());
+        self.is_stale |= self.counted.is_none_or(|(_, links, held)| (links, held) != (changes, standings));
+        let age = self.counted.map_or(COUNT_AGAIN, |(at, ..)| now.mono.since(at));
         if age >= COUNT_AGAIN || self.is_stale && age >= SPACING {
-            self.counted = Some((now.mono, changes));
+            self.counted = Some((now.mono, changes, standings));
             self.is_stale = false;
             self.sight = self.count(now, neighbours, figures);
             let transition = self.detector.see(now.mono, self.sight);
@@ -95,7 +97,7 @@ impl Quorum {
 
     /// When [`Quorum::wake`] is wanted.
     pub fn deadline(&self) -> Option<Time> {
-        let count = self.counted.filter(|_| self.is_stale).map(|(at, _)| at + SPACING);
+        let count = self.counted.filter(|_| self.is_stale).map(|(at, ..)| at + SPACING);
         [self.detector.deadline(), count].into_iter().flatten().min()
     }
 
