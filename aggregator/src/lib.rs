@@ -278,6 +278,7 @@ impl Aggregator {
             | ControlBody::Statements(_)
             | ControlBody::Standings(_)
             | ControlBody::Roster(_)
+            | ControlBody::Names(_)
             | ControlBody::RelayOpen(_)
             | ControlBody::RelayAccepted(_)
             | ControlBody::RelayClosed(_)

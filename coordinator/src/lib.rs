@@ -118,6 +118,7 @@ impl Coordinator {
             | ControlBody::Statements(_)
             | ControlBody::Standings(_)
             | ControlBody::Roster(_)
+            | ControlBody::Names(_)
             | ControlBody::RelayOpen(_)
             | ControlBody::RelayAccepted(_)
             | ControlBody::RelayClosed(_)

@@ -264,6 +264,7 @@ impl Edge {
             | ControlBody::Statements(_)
             | ControlBody::Standings(_)
             | ControlBody::Roster(_)
+            | ControlBody::Names(_)
             | ControlBody::RelayOpen(_)
             | ControlBody::RelayAccepted(_)
             | ControlBody::RelayClosed(_)

@@ -213,7 +213,8 @@ impl World {
                 ControlBody::Probe(_)
                 | ControlBody::Statements(_)
                 | ControlBody::Standings(_)
-                | ControlBody::Roster(_),
+                | ControlBody::Roster(_)
+                | ControlBody::Names(_),
                 _,
             ) => {}
             Frame::Control(..)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use prost::Message as _;
 
+use super::telling::Given;
 use crate::conduct::Verdict;
 use crate::hot::view::Origin;
 use crate::id::{NodeId, RegionId};
@@ -70,6 +71,8 @@ pub struct Known {
     pub(super) close_at: Option<Time>,
     /// When it was last told what it lacks of nodes.
     pub(super) told_at: Option<Time>,
+    /// Records that it asked for and got.
+    pub(super) given: Given,
     /// Until when no link with it is taken or dialled.
     pub(super) banned_until: Option<Time>,
     pub(super) dialling: Dialling,

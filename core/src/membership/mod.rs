@@ -11,13 +11,11 @@
 //! to a lost peer any more.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::event::Event;
-use crate::hash::HashMap;
-use crate::hot::view::Origin;
-use crate::id::{NodeId, RegionId, ShortId};
+use crate::hot::view::Me;
+use crate::id::{NodeId, ShortId};
 use crate::identity::{Admission, Roles};
 use crate::limits;
 use crate::machine::{LinkSlot, Outbox, Output, Peer};
@@ -36,6 +34,7 @@ mod relaying;
 mod rings;
 mod roster;
 mod showing;
+mod telling;
 mod watching;
 
 use dialling::BACKOFF_FIRST;
@@ -45,6 +44,7 @@ use known::Dialling;
 pub use known::Known;
 use relaying::Relaying;
 use rings::Place;
+use telling::Asked;
 use watching::Watching;
 
 /// Peers known at the most; further ones are not taken up.
@@ -109,13 +109,14 @@ struct Seed {
 #[derive(Debug)]
 pub struct Neighbours {
     me: Identity,
-    /// Its region: the id is a hash of the name.
-    region: RegionId,
+    /// The same in short; both ids are hashes.
+    own: Me,
     known: BTreeMap<ShortId, Known>,
     by_link: BTreeMap<LinkSlot, ShortId>,
     seeds: Vec<Seed>,
     news: BTreeSet<ShortId>,
     news_due: Option<Time>,
+    asked: Asked,
     prune_due: Time,
     /// What [`Neighbours::deadline`] is until something changes: every input asks for it.
     due: Option<Option<Time>>,
@@ -140,12 +141,13 @@ impl Neighbours {
             relaying: Relaying::default(),
             place: Place::new(me.short(), me.incarnation),
             judging: Judging::default(),
-            region: me.region(),
+            own: me.me(),
             me,
             known: BTreeMap::new(),
             by_link: BTreeMap::new(),
             news: BTreeSet::new(),
             news_due: None,
+            asked: Asked::default(),
             prune_due: Time::ZERO,
             due: None,
             rng: Rng::new(seed),
@@ -199,18 +201,6 @@ impl Neighbours {
     /// How often [`Neighbours::take_changed`] said so.
     pub fn changes(&self) -> u64 {
         self.changes
-    }
-
-    /// Peers for the hot path: who may speak, and links both ways.
-    #[allow(clippy::type_complexity, reason = "three tables of one view, used in one place")]
-    pub fn tables(
-        &self,
-    ) -> (HashMap<ShortId, Arc<Origin>>, HashMap<ShortId, LinkSlot>, HashMap<LinkSlot, ShortId>) {
-        let heard = self.known.iter().filter(|(id, _)| !self.is_convicted(**id));
-        let origins = heard.map(|(id, known)| (*id, Arc::clone(&known.origin))).collect();
-        let links = self.linked().map(|(id, link, _)| (id, link)).collect();
-        let peers = self.by_link.iter().map(|(link, id)| (*link, *id)).collect();
-        (origins, links, peers)
     }
 
     /// A link came up; its peer was verified by the transport.
@@ -444,6 +434,7 @@ impl Neighbours {
         if self.known.len() != before {
             self.changed = Changed::Own;
         }
+        self.asked.prune(now.mono);
         self.relaying.forget(|peer| !self.known.contains_key(&peer));
     }
 

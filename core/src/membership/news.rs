@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::known::{Dialling, Known, RECORDS_MAX, bound, send_records};
+use super::known::{Dialling, Known, RECORDS_MAX, bound};
+use super::telling::Given;
 use super::{Changed, Neighbours, PEERS_MAX};
 use crate::event::Event;
 use crate::hot::view::Origin;
@@ -39,9 +40,10 @@ impl Neighbours {
         let Ok(admission) = Admission::from_bytes(&record.admission) else { return };
         let node = admission.node();
         let id = node.short();
-        if id == self.me.short() {
+        if id == self.own.id {
             return;
         }
+        self.asked.came(id);
         if let Some(known) = self.known.get_mut(&id) {
             let (has_left, incarnation) = (record.has_left, record.incarnation);
             let is_newer = match is_first_hand {
@@ -107,6 +109,7 @@ impl Neighbours {
             linked_at: Time::ZERO,
             close_at: None,
             told_at: None,
+            given: Given::default(),
             banned_until: self.banned_until(now, id),
             dialling: Dialling { next, ..Dialling::default() },
             origin,
@@ -134,11 +137,9 @@ impl Neighbours {
             return;
         }
         self.news_due = None;
-        let news = std::mem::take(&mut self.news);
-        let records: Vec<PeerRecord> =
-            news.iter().filter_map(|id| self.known.get(id)).map(Known::record).collect();
-        let links: Vec<LinkSlot> = self.by_link.keys().copied().filter(|link| !link.is_relayed()).collect();
-        send_records(&links, &records, out);
+        let news: Vec<ShortId> = std::mem::take(&mut self.news).into_iter().collect();
+        let links: Vec<LinkSlot> = self.by_link.range(..LinkSlot::RELAYED).map(|(link, _)| *link).collect();
+        self.tell(&links, &news, out);
     }
 }
 

@@ -12,11 +12,9 @@ use std::time::Duration;
 use super::known::Known;
 use super::{Neighbours, PATIENCE};
 use crate::id::ShortId;
-use crate::machine::{LinkSlot, Outbox};
 use crate::time::{Now, Time};
 use crate::topology::rings::{FULL_MESH_MAX, Overlay};
 use crate::topology::{Broadcast, tree::Broken};
-use crate::wire::message::{ControlBody, Roster};
 
 /// How long a link is kept that the rings do not want any more: they may want it again, as when the
 /// region is at the size from which on there are rings and one node comes and goes.
@@ -24,9 +22,7 @@ const UNWANTED_FOR: Duration = Duration::from_secs(10);
 /// How long the rest of what a peer knows of others is waited for.
 const MORE_WITHIN: Duration = Duration::from_secs(1);
 /// Parts into which what is known of nodes is divided to be compared.
-const BUCKETS: usize = 64;
-/// How often a peer is told what it lacks, at the most: it is much, and little to ask for.
-const TELL_INTERVAL: Duration = Duration::from_millis(500);
+pub(super) const BUCKETS: usize = 64;
 
 /// This node's place in its region.
 #[derive(Debug)]
@@ -38,7 +34,7 @@ pub(super) struct Place {
     /// Until when nobody is dialled, since a peer is telling of more nodes.
     pub more_until: Option<Time>,
     /// What is known of nodes, of this one too, in parts that are the same where it is the same.
-    roster: [u64; BUCKETS],
+    pub roster: [u64; BUCKETS],
 }
 
 impl Place {
@@ -59,7 +55,8 @@ impl Place {
         self.roster[bucket_of(id)] ^= u64::from_le_bytes(first);
     }
 
-    fn fingerprint(&self) -> u64 {
+    /// All parts in one.
+    pub fn fingerprint(&self) -> u64 {
         self.roster.iter().fold(0, |sum, bucket| sum ^ bucket)
     }
 
@@ -131,7 +128,7 @@ impl Neighbours {
     /// Takes the rings of whom is alive; `members` are sorted and without this node.
     pub(super) fn set_place(&mut self, now: Now, members: &[ShortId]) {
         let seed = self.me.admission.mesh.0;
-        if !self.place.set(seed, self.me.short(), members.to_vec()) {
+        if !self.place.set(seed, self.own.id, members.to_vec()) {
             self.seek_unlinked(now, members);
             return;
         }
@@ -179,56 +176,15 @@ impl Neighbours {
         Some(self.place.more_until.map_or(at, |until| at.max(until)))
     }
 
-    /// Shows a peer, which is met, what is known of nodes; it does the same, and each tells the other what
-    /// that one lacks.
-    pub(super) fn show_roster(&self, link: LinkSlot, is_answer: bool, out: &mut Outbox) {
-        let (fingerprint, buckets) = (self.place.fingerprint(), self.place.roster.to_vec());
-        out.send(link, ControlBody::Roster(Roster { fingerprint, buckets, is_answer }));
-    }
-
-    /// Compares what is known of nodes with a peer, in a few bytes as long as it is the same.
-    pub(super) fn compare_roster(&self, link: LinkSlot, out: &mut Outbox) {
-        let fingerprint = self.place.fingerprint();
-        let roster = Roster { fingerprint, buckets: Vec::new(), is_answer: false };
-        out.send(link, ControlBody::Roster(roster));
-    }
-
-    /// A peer shows what it knows of nodes: it is told of those in parts that differ.
-    pub(super) fn on_roster(&mut self, now: Now, link: LinkSlot, theirs: &Roster, out: &mut Outbox) {
-        let Some(peer) = self.by_link.get(&link).copied() else { return };
-        if theirs.fingerprint == self.place.fingerprint() {
-            return;
-        }
-        if theirs.buckets.len() != BUCKETS {
-            return self.show_roster(link, false, out);
-        }
-        if !theirs.is_answer {
-            self.show_roster(link, true, out);
-        }
-        let Some(known) = self.known.get_mut(&peer) else { return };
-        if known.told_at.is_some_and(|at| now.mono.since(at) < TELL_INTERVAL) {
-            return;
-        }
-        known.told_at = Some(now.mono);
-        let ours = &self.place.roster;
-        let differs = |id: &ShortId| ours[bucket_of(*id)] != theirs.buckets[bucket_of(*id)];
-        let records: Vec<_> = self
-            .known
-            .iter()
-            .filter(|(id, _)| **id != peer && differs(id))
-            .map(|(_, known)| known.record())
-            .collect();
-        super::known::send_records(&[link], &records, out);
-    }
-
     pub(super) fn check_roster(&self) {
-        let mut place = Place::new(self.me.short(), self.me.incarnation);
+        let mut place = Place::new(self.own.id, self.me.incarnation);
         self.known.iter().for_each(|(id, known)| place.note(*id, known.incarnation));
         assert_eq!(place.roster, self.place.roster, "what is compared is what is known");
     }
 }
 
-fn bucket_of(id: ShortId) -> usize {
+/// The part that a node belongs to.
+pub(super) fn bucket_of(id: ShortId) -> usize {
     (id.0 % BUCKETS as u64) as usize
 }
 

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use super::Neighbours;
 use super::detector::Standing;
 use super::known::{Dialling, Known, member};
+use super::telling::Given;
+use crate::hash::HashMap;
 use crate::hot::view::Origin;
 use crate::id::ShortId;
 use crate::machine::LinkSlot;
@@ -13,6 +15,18 @@ use crate::time::Time;
 use crate::wire::request::Member;
 
 impl Neighbours {
+    /// Peers for the hot path: who may speak, and links both ways.
+    #[allow(clippy::type_complexity, reason = "three tables of one view, used in one place")]
+    pub fn tables(
+        &self,
+    ) -> (HashMap<ShortId, Arc<Origin>>, HashMap<ShortId, LinkSlot>, HashMap<LinkSlot, ShortId>) {
+        let heard = self.known.iter().filter(|(id, _)| !self.is_convicted(**id));
+        let origins = heard.map(|(id, known)| (*id, Arc::clone(&known.origin))).collect();
+        let links = self.linked().map(|(id, link, _)| (id, link)).collect();
+        let peers = self.by_link.iter().map(|(link, id)| (*link, *id)).collect();
+        (origins, links, peers)
+    }
+
     /// Peers that are held for dead, or left.
     pub fn lost(&self) -> BTreeSet<ShortId> {
         self.known.iter().filter(|(_, known)| known.is_lost).map(|(id, _)| *id).collect()
@@ -38,9 +52,10 @@ impl Neighbours {
             linked_at: Time::ZERO,
             close_at: None,
             told_at: None,
+            given: Given::default(),
             banned_until: None,
             dialling: Dialling::default(),
-            origin: Arc::new(Origin::new(self.me.short(), self.me.region(), self.me.authority, false)),
+            origin: Arc::new(Origin::new(self.own.id, self.me.region(), self.me.authority, false)),
         };
         let others = self.known.values().map(|known| {
             let status = self.status(known);

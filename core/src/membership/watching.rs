@@ -79,7 +79,7 @@ impl Neighbours {
     /// Whether a peer is of this region's gossip, as this node is.
     pub(super) fn is_watched(&self, known: &Known) -> bool {
         let gossips = |roles: Roles| roles.has(Roles::EDGE) || roles.has(Roles::AGGREGATOR);
-        let is_ours = self.region == known.region() && known.banned_until.is_none();
+        let is_ours = self.own.region == known.region() && known.banned_until.is_none();
         gossips(self.me.admission.roles) && gossips(known.roles()) && is_ours
     }
 
@@ -116,6 +116,7 @@ impl Neighbours {
             },
             ControlBody::Peers(peers) => self.hear(now, peers, out),
             ControlBody::Roster(roster) => self.on_roster(now, link, &roster, out),
+            ControlBody::Names(names) => self.on_names(now, link, &names, out),
             ControlBody::Probe(probe) => return Ok(self.on_probe(now, link, &probe, out)),
             ControlBody::Statements(said) => return Ok(self.on_statements(now, link, said, out)),
             ControlBody::Standings(told) => self.on_standings(link, &told, out),
@@ -202,7 +203,7 @@ impl Neighbours {
 
     /// The signed form of a statement, if it is at hand.
     fn signed(&self, said: &Statement) -> Option<Bytes> {
-        if said.speaker == self.me.short() {
+        if said.speaker == self.own.id {
             return Some(self.sign(said));
         }
         let kept = self.watching.kept.get(&(said.speaker, said.subject, said.kind));
@@ -290,7 +291,7 @@ impl Neighbours {
             Some(overlay) => {
                 let others = |subject| {
                     let mut others = overlay.neighbours(subject);
-                    others.retain(|id| *id != self.me.short());
+                    others.retain(|id| *id != self.own.id);
                     others
                 };
                 let beside = self.place.beside().iter().copied().filter(met);

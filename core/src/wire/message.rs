@@ -6,8 +6,11 @@
 use bytes::Bytes;
 use prost::Message as _;
 
+mod nodes;
+
 use super::codec::DecodeError;
 use super::frame::{FrameType, frame};
+pub use nodes::{Names, PeerRecord, Peers, Roster};
 
 /// First frame of a connection, both ways.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -26,32 +29,6 @@ pub struct Hello {
     pub node: Option<PeerRecord>,
 }
 
-/// What nodes tell one another of a node.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct PeerRecord {
-    /// Encoded admission: key, roles, region, name, signed by the mesh's authority.
-    #[prost(bytes = "bytes", tag = "1")]
-    pub admission: Bytes,
-    /// Socket addresses at which it listens; empty for a silent peer.
-    #[prost(string, repeated, tag = "2")]
-    pub addresses: Vec<String>,
-    /// Its incarnation.
-    #[prost(fixed64, tag = "3")]
-    pub incarnation: u64,
-    /// Process id on its machine, for people.
-    #[prost(uint32, tag = "4")]
-    pub process: u32,
-    /// Version of its software.
-    #[prost(string, tag = "5")]
-    pub version: String,
-    /// Whether the sender holds it for dead or gone: it is told for its key alone.
-    #[prost(bool, tag = "6")]
-    pub is_gone: bool,
-    /// Whether it said good-bye.
-    #[prost(bool, tag = "7")]
-    pub has_left: bool,
-}
-
 /// A message between two nodes.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Control {
@@ -59,7 +36,7 @@ pub struct Control {
     #[prost(
         oneof = "ControlBody",
         tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24,
-                25, 26, 27"
+                25, 26, 27, 29"
     )]
     pub body: Option<ControlBody>,
 }
@@ -148,32 +125,9 @@ pub enum ControlBody {
     /// What the sender knows of nodes, to be compared.
     #[prost(message, tag = "27")]
     Roster(Roster),
-}
-
-/// Nodes known to the sender.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct Peers {
-    /// At most 256 a message.
-    #[prost(message, repeated, tag = "1")]
-    pub records: Vec<PeerRecord>,
-    /// Whether more follow at once.
-    #[prost(bool, tag = "2")]
-    pub more: bool,
-}
-
-/// What the sender knows of nodes, itself included, to be compared.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct Roster {
-    /// The sum of the buckets.
-    #[prost(fixed64, tag = "1")]
-    pub fingerprint: u64,
-    /// 64 of them, each a sum over the nodes whose id it is modulo 64; or none, to save bytes where
-    /// nothing differs: who has another fingerprint answers with its own.
-    #[prost(fixed64, repeated, tag = "2")]
-    pub buckets: Vec<u64>,
-    /// Whether the receiver need not show its own.
-    #[prost(bool, tag = "3")]
-    pub is_answer: bool,
+    /// Nodes that the sender knows, or wants to know more of.
+    #[prost(message, tag = "29")]
+    Names(Names),
 }
 
 /// A change of declared interest.

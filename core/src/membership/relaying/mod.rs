@@ -99,7 +99,7 @@ impl Neighbours {
     /// A peer of the region has no link: others are asked if it does not come about.
     pub(super) fn seek_relay(&mut self, now: Now, peer: ShortId) {
         if self.known.get(&peer).is_some_and(|known| self.may_be_relayed(known)) {
-            let wait = if self.me.short() < peer { ASK_AFTER } else { ASK_AFTER + PATIENCE };
+            let wait = if self.own.id < peer { ASK_AFTER } else { ASK_AFTER + PATIENCE };
             self.relaying.plan(peer, Plan { next: Some(now.mono + wait), asked: 0 });
         }
     }
@@ -140,7 +140,7 @@ impl Neighbours {
 
     /// Asks the next one to relay to a peer.
     fn ask(&mut self, now: Now, peer: ShortId) {
-        let me = self.me.short();
+        let me = self.own.id;
         let known = self.known.get(&peer).filter(|known| self.may_be_relayed(known));
         let Some((incarnation, shared)) =
             known.and_then(|known| Some((known.incarnation, self.me.signer.agree(known.key())?)))
@@ -248,7 +248,7 @@ impl Neighbours {
         mut open: RelayOpen,
         out: &mut Outbox,
     ) -> Vec<Fact> {
-        let (me, session) = (self.me.short(), open.session);
+        let (me, session) = (self.own.id, open.session);
         let refuse = |out: &mut Outbox| out.send(link, ControlBody::RelayClosed(RelayClosed { session }));
         let Some((from, known)) = self.at(link) else { return Vec::new() };
         let is_free = !self.relaying.sessions.contains_key(&(link, session));
@@ -315,7 +315,7 @@ impl Neighbours {
         // Of two that ask for each other at once the smaller id goes on.
         let mine =
             self.relaying.endings.values().any(|ending| ending.peer == opener && ending.until.is_some());
-        (!mine || opener < self.me.short()).then_some(end)
+        (!mine || opener < self.own.id).then_some(end)
     }
 
     fn accept(&mut self, now: Now, open: &RelayOpen, end: End, out: &mut Outbox) -> Vec<Fact> {

@@ -119,6 +119,10 @@ fn goldens() -> Vec<(ControlBody, &'static str)> {
             ControlBody::Roster(Roster { fingerprint: 1, buckets: vec![2], is_answer: true }),
             "180000002000da0115090100000000000000120802000000000000001801",
         ),
+        (
+            ControlBody::Names(Names { offered: vec![1], incarnations: vec![2], wanted: vec![3] }),
+            "210000002000ea011e0a080100000000000000120802000000000000001a080300000000000000",
+        ),
     ]
 }
 
