@@ -14,7 +14,7 @@ use crate::hot::Report;
 use crate::hot::own::Publication;
 use crate::hot::view::View;
 use crate::id::{AgentId, RegionId, ShortId};
-use crate::identity::Admission;
+use crate::identity::{Admission, Signature};
 use crate::time::{Now, Time};
 use crate::wire::agent::{Candidate, Change};
 use crate::wire::bundle::Bundle;
@@ -62,6 +62,8 @@ pub struct Peer {
     pub process: u32,
     /// Its software, as it says.
     pub version: String,
+    /// By its identity key over what it says ([`crate::membership::record`]); not verified yet.
+    pub signature: Signature,
 }
 
 /// What can happen to a machine.

@@ -131,10 +131,7 @@ pub fn poisoned(honest: impl IntoIterator<Item = (Admission, u64)>) -> Vec<Peers
             admission: admission.to_bytes(),
             addresses: vec!["nowhere".to_string()],
             incarnation: incarnation + 1_000,
-            process: 0,
-            version: String::new(),
-            is_gone: false,
-            has_left: false,
+            ..PeerRecord::default()
         };
         admission.key.0[0] ^= 1;
         let stranger = PeerRecord { admission: admission.to_bytes(), ..record.clone() };

@@ -5,6 +5,7 @@ use quinn::RecvStream;
 use starling_core::identity::{Admission, VerifyKey};
 use starling_core::limits;
 use starling_core::machine::Peer;
+use starling_core::membership::record;
 use starling_core::time::Time;
 use starling_core::wire::codec::Wire;
 use starling_core::wire::frame::{FrameDecoder, FrameType};
@@ -91,11 +92,5 @@ pub(crate) fn verify_peer(
     if !addresses_fit || record.version.len() > limits::LABEL_BYTES_MAX {
         return Err(Refusal::refused("a text in the hello is too long"));
     }
-    Ok(Peer {
-        admission,
-        incarnation: record.incarnation,
-        addresses: record.addresses,
-        process: record.process,
-        version: record.version,
-    })
+    record::peer(admission, record).ok_or(Refusal::refused("the hello is not signed by its node"))
 }

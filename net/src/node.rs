@@ -16,6 +16,7 @@ use starling_core::id::NodeId;
 use starling_core::identity::Admission;
 use starling_core::limits;
 use starling_core::machine::{Input, Machine, Outbox};
+use starling_core::membership::record::signed;
 use starling_core::time::Now;
 use starling_core::wire::codec::Wire;
 use starling_core::wire::message::PeerRecord;
@@ -180,15 +181,16 @@ fn make_hub(
 ) -> Result<Hub, StartError> {
     let NodeSettings { credentials, trust, .. } = settings;
     let node = credentials.node();
-    let hello = hello_frame(PeerRecord {
+    let record = PeerRecord {
         admission: credentials.admission.to_bytes(),
         addresses: vec![advertised.to_owned()],
         incarnation: me.incarnation,
         process: std::process::id(),
         version: settings.version.clone(),
-        is_gone: false,
-        has_left: false,
-    });
+        ..PeerRecord::default()
+    };
+    let mesh = credentials.admission.mesh;
+    let hello = hello_frame(signed(record, mesh, &credentials.identity.signer()));
     let outlets = Arc::new(Outlets::new(clock, settings.trial.clone()));
     if let Some(trial) = &settings.trial {
         trial.begun(Box::new(Door(Arc::clone(&outlets))));

@@ -232,16 +232,7 @@ impl Node {
         self.incarnation += 1;
         self.named = named;
         self.record = Record::default();
-        let identity = Identity {
-            mesh: "sim".into(),
-            admission: self.admission.clone(),
-            incarnation: self.named,
-            addresses: vec![self.plan.name.clone()],
-            process: 0,
-            version: "sim".to_string(),
-            authority: self.authority,
-            signer: Arc::new(self.signer()),
-        };
+        let identity = self.identity();
         let (seeds, seed) = (self.plan.seeds.clone(), self.id().0 ^ self.incarnation);
         self.effects = Effects::default();
         let spreads = self.plan.roles.has(Roles::AGGREGATOR);
@@ -267,12 +258,19 @@ impl Node {
 
     /// What its peers learn when a link comes up.
     pub fn peer(&self) -> Peer {
-        Peer {
+        self.identity().peer()
+    }
+
+    fn identity(&self) -> Identity {
+        Identity {
+            mesh: "sim".into(),
             admission: self.admission.clone(),
             incarnation: self.named,
             addresses: vec![self.plan.name.clone()],
             process: 0,
             version: "sim".to_string(),
+            authority: self.authority,
+            signer: Arc::new(self.signer()),
         }
     }
 }

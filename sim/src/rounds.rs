@@ -287,13 +287,7 @@ impl Member {
         };
         let seed = seed ^ (at as u64) << 32;
         Member {
-            peer: Peer {
-                admission: identity.admission.clone(),
-                incarnation: 1,
-                addresses: Vec::new(),
-                process: 1,
-                version: String::new(),
-            },
+            peer: identity.peer(),
             replication: Replication::of_writer(&identity, seed),
             nearness: Nearness::new(identity.me().id, identity.me().region, Strategy::default(), seed),
             neighbours: Neighbours::new(identity, Vec::new(), seed),

@@ -12,6 +12,7 @@ use quinn::{Connection, Endpoint, ServerConfig, TransportConfig, VarInt};
 use starling_client::AgentId;
 use starling_core::id::ShortId;
 use starling_core::identity::{AttachTerms, Roles};
+use starling_core::membership::record;
 use starling_core::time::Time;
 use starling_core::wire::agent::{
     Attach, Change, Deliver, Publish, Published, Receivers, System, SystemAcknowledge,
@@ -163,8 +164,9 @@ async fn serve(
 ) {
     let Ok((mut send, mut receive)) = connection.accept_bi().await else { return };
     let (version_low, version_high) = seen.lock().unwrap().versions;
-    let record =
-        PeerRecord { admission: credentials.admission.to_bytes(), incarnation: 77, ..PeerRecord::default() };
+    let admission = credentials.admission.to_bytes();
+    let record = PeerRecord { admission, incarnation: 77, ..PeerRecord::default() };
+    let record = record::signed(record, credentials.admission.mesh, &credentials.identity.signer());
     let hello = Hello { version_low, version_high, features: 0, node: Some(record) };
     if send.write_chunk(hello.to_frame()).await.is_err() {
         return;

@@ -38,6 +38,8 @@ pub enum Context {
     Entry,
     /// What a node says of itself or another, by its identity key.
     Membership,
+    /// Where a node is to be found and in which incarnation, by its identity key.
+    Record,
 }
 
 impl Context {
@@ -50,6 +52,7 @@ impl Context {
             Context::Update => b"starling/update1",
             Context::Entry => b"starling/entry-1",
             Context::Membership => b"starling/member1",
+            Context::Record => b"starling/record1",
         }
     }
 

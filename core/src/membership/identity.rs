@@ -5,6 +5,11 @@ use std::sync::Arc;
 use crate::hot::view::Me;
 use crate::id::{RegionId, ShortId};
 use crate::identity::{Admission, Signer, VerifyKey};
+use crate::machine::Peer;
+use crate::wire::codec::Wire;
+use crate::wire::message::PeerRecord;
+
+use super::record;
 
 /// Who this node is, as it tells others.
 #[derive(Clone, Debug)]
@@ -37,6 +42,24 @@ impl Identity {
     pub fn me(&self) -> Me {
         let (id, region) = (self.short(), self.region());
         Me { mesh: self.admission.mesh, id, region, incarnation: self.incarnation }
+    }
+
+    /// What it says of itself.
+    pub fn record(&self) -> PeerRecord {
+        let record = PeerRecord {
+            admission: self.admission.to_bytes(),
+            addresses: self.addresses.clone(),
+            incarnation: self.incarnation,
+            process: self.process,
+            version: self.version.clone(),
+            ..PeerRecord::default()
+        };
+        record::signed(record, self.admission.mesh, &self.signer)
+    }
+
+    /// The same as who is linked with it learns it.
+    pub fn peer(&self) -> Peer {
+        record::peer(self.admission.clone(), self.record()).expect("it was signed")
     }
 
     /// The node's region.

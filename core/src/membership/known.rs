@@ -9,7 +9,7 @@ use super::telling::Given;
 use crate::conduct::Verdict;
 use crate::hot::view::Origin;
 use crate::id::{NodeId, RegionId};
-use crate::identity::{Admission, Roles, VerifyKey};
+use crate::identity::{Admission, Roles, Signature, VerifyKey};
 use crate::limits;
 use crate::machine::{LinkSlot, Outbox};
 use crate::time::Time;
@@ -21,12 +21,6 @@ use crate::wire::request::Member;
 pub(super) const RECORDS_MAX: usize = 64;
 /// Bytes of records in one message: half of what a control frame takes.
 const RECORD_BYTES_MAX: usize = limits::CONTROL_BYTES_MAX / 2;
-/// Addresses of a peer that are kept.
-const ADDRESSES_MAX: usize = 8;
-/// An address: a host name of 253 bytes and a port.
-const ADDRESS_BYTES_MAX: usize = 260;
-/// What a peer calls its software.
-const VERSION_BYTES_MAX: usize = 64;
 
 /// When an address is dialled, and how that went so far.
 #[derive(Debug, Default)]
@@ -51,6 +45,8 @@ pub struct Known {
     pub process: u32,
     /// Its software.
     pub version: String,
+    /// Its word for all of that, to be passed on.
+    pub(super) signature: Signature,
     /// The link to it.
     pub link: Option<LinkSlot>,
     /// Whether it was linked once and is not now.
@@ -89,6 +85,7 @@ impl Known {
             version: self.version.clone(),
             is_gone: self.is_lost || self.has_left,
             has_left: self.has_left,
+            signature: Bytes::copy_from_slice(&self.signature.0),
         }
     }
 
@@ -130,15 +127,6 @@ impl Known {
             None => Some(next),
             Some(until) => (until < Verdict::FOREVER).then(|| next.max(until)),
         }
-    }
-}
-
-/// Cuts what a peer may say of itself: records are passed on and must fit into messages with others.
-pub(super) fn bound(record: &mut PeerRecord) {
-    record.addresses.retain(|address| !address.is_empty() && address.len() <= ADDRESS_BYTES_MAX);
-    record.addresses.truncate(ADDRESSES_MAX);
-    if record.version.len() > VERSION_BYTES_MAX {
-        record.version = String::new();
     }
 }
 

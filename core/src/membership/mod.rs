@@ -13,6 +13,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::event::Event;
 use crate::hot::view::Me;
 use crate::id::{NodeId, ShortId};
@@ -30,6 +32,7 @@ mod identity;
 mod judging;
 mod known;
 mod news;
+pub mod record;
 mod relaying;
 mod rings;
 mod roster;
@@ -219,9 +222,11 @@ impl Neighbours {
             version: peer.version,
             is_gone: false,
             has_left: false,
+            signature: Bytes::copy_from_slice(&peer.signature.0),
         };
         self.learn(now, record, true, out);
-        if self.known.get(&id).is_none_or(|known| known.node != node) {
+        let is_taken = |known: &Known| known.node == node && known.incarnation == incarnation;
+        if !self.known.get(&id).is_some_and(is_taken) {
             out.push(Output::HangUp { link, reason: "this node does not take up this peer" });
             return Vec::new();
         }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::known::{Dialling, Known, RECORDS_MAX, bound};
+use super::known::{Dialling, Known, RECORDS_MAX};
+use super::record::verified;
 use super::telling::Given;
 use super::{Changed, Neighbours, PEERS_MAX};
 use crate::event::Event;
@@ -17,6 +18,7 @@ use crate::wire::message::{PeerRecord, Peers};
 
 /// How long news are collected before they travel on.
 const NEWS_INTERVAL: Duration = Duration::from_millis(50);
+const NOT_ITS_WORD: &str = "what is told of it is not signed by it, or out of bounds";
 
 impl Neighbours {
     /// A peer told of others.
@@ -32,11 +34,9 @@ impl Neighbours {
         }
     }
 
-    /// Takes a record up, which the node itself gives (`is_first_hand`) or another passes on. Of a record
-    /// the admission alone is signed: what others say of a linked peer's incarnation and addresses could be
-    /// made up, and is not needed.
-    pub(super) fn learn(&mut self, now: Now, mut record: PeerRecord, is_first_hand: bool, out: &mut Outbox) {
-        bound(&mut record);
+    /// Takes a record up, which the node itself gives (`is_first_hand`) or another passes on. It is the
+    /// node's own word; that it is gone or left is the word of who passes it on.
+    pub(super) fn learn(&mut self, now: Now, record: PeerRecord, is_first_hand: bool, out: &mut Outbox) {
         let Ok(admission) = Admission::from_bytes(&record.admission) else { return };
         let node = admission.node();
         let id = node.short();
@@ -51,6 +51,9 @@ impl Neighbours {
                 false => record.incarnation > known.incarnation && known.link.is_none(),
             };
             if known.node == node && is_newer {
+                let Some(signature) = verified(&record, self.own.mesh, known.key()) else {
+                    return refuse(id, NOT_ITS_WORD, out);
+                };
                 // A node may come back with another admission, such as one that lasts longer.
                 if known.admission != admission && admission.verify(&self.me.authority, now.wall).is_ok() {
                     let moved = known.region() != admission.region_id()
@@ -67,6 +70,7 @@ impl Neighbours {
                 known.addresses = record.addresses;
                 known.process = record.process;
                 known.version = record.version;
+                known.signature = signature;
                 known.heard = now.mono;
                 known.has_left = false;
                 self.changed = Changed::Own;
@@ -82,13 +86,15 @@ impl Neighbours {
             return;
         }
         if admission.verify(&self.me.authority, now.wall).is_err() {
-            out.event(Event::Refused { peer: id, reason: "its admission is not valid in this mesh" });
-            return;
+            return refuse(id, "its admission is not valid in this mesh", out);
         }
         let Some(key) = self.me.authority.same_kind(&admission.key) else { return };
         if self.known.len() >= PEERS_MAX {
             return;
         }
+        let Some(signature) = verified(&record, self.own.mesh, &key) else {
+            return refuse(id, NOT_ITS_WORD, out);
+        };
         let is_wanted = self.wants_link(&admission);
         let next = is_wanted.then(|| now.mono + self.patience_with(node));
         let origin = Arc::new(Origin::new(id, admission.region_id(), key, carries(&admission)));
@@ -98,6 +104,7 @@ impl Neighbours {
             addresses: record.addresses,
             process: record.process,
             version: record.version,
+            signature,
             link: None,
             is_lost: record.is_gone,
             has_left: record.has_left,
@@ -141,6 +148,10 @@ impl Neighbours {
         let links: Vec<LinkSlot> = self.by_link.range(..LinkSlot::RELAYED).map(|(link, _)| *link).collect();
         self.tell(&links, &news, out);
     }
+}
+
+fn refuse(peer: ShortId, reason: &'static str, out: &mut Outbox) {
+    out.event(Event::Refused { peer, reason });
 }
 
 /// Whether a node passes on what others sealed.

@@ -10,6 +10,7 @@ use super::telling::Given;
 use crate::hash::HashMap;
 use crate::hot::view::Origin;
 use crate::id::ShortId;
+use crate::identity::Signature;
 use crate::machine::LinkSlot;
 use crate::time::Time;
 use crate::wire::request::Member;
@@ -53,6 +54,8 @@ impl Neighbours {
             close_at: None,
             told_at: None,
             given: Given::default(),
+            // It is shown and told to nobody.
+            signature: Signature([0; 64]),
             banned_until: None,
             dialling: Dialling::default(),
             origin: Arc::new(Origin::new(self.own.id, self.me.region(), self.me.authority, false)),

@@ -32,6 +32,10 @@ fn admission(seed: u8, roles: Roles, region: &str) -> Admission {
     admission.signed_by(&key(200))
 }
 
+fn mesh() -> MeshId {
+    admission(1, Roles::EDGE, "east").mesh
+}
+
 fn me(roles: Roles, seeds: &[&str]) -> Neighbours {
     node(1, roles, seeds)
 }
@@ -55,21 +59,32 @@ fn at(millis: u64) -> Now {
 }
 
 fn peer(seed: u8, roles: Roles, region: &str) -> Peer {
-    let (admission, version) = (admission(seed, roles, region), String::new());
-    Peer { admission, incarnation: 1, addresses: vec![format!("node-{seed}:1")], process: 1, version }
+    peer_of(seed, admission(seed, roles, region), 1)
+}
+
+/// A node with this admission in one of its lives.
+fn peer_of(seed: u8, admission: Admission, incarnation: u64) -> Peer {
+    record::peer(admission.clone(), record_of(seed, admission, incarnation)).expect("it is signed")
 }
 
 fn record(seed: u8, roles: Roles, region: &str) -> PeerRecord {
-    let peer = peer(seed, roles, region);
-    PeerRecord {
-        admission: peer.admission.to_bytes(),
-        addresses: peer.addresses,
-        incarnation: 1,
+    record_of(seed, admission(seed, roles, region), 1)
+}
+
+fn record_of(seed: u8, admission: Admission, incarnation: u64) -> PeerRecord {
+    let record = PeerRecord {
+        admission: admission.to_bytes(),
+        addresses: vec![format!("node-{seed}:1")],
+        incarnation,
         process: 1,
-        version: String::new(),
-        is_gone: false,
-        has_left: false,
-    }
+        ..PeerRecord::default()
+    };
+    spoken(seed, record)
+}
+
+/// A record as the node itself says it.
+fn spoken(seed: u8, record: PeerRecord) -> PeerRecord {
+    record::signed(record, mesh(), &key(seed).signer())
 }
 
 fn id(seed: u8) -> ShortId {
@@ -124,11 +139,11 @@ fn of_a_pair_the_smaller_dials_and_the_other_waits() {
 fn who_listens_nowhere_is_never_waited_for() {
     let (mut node, mut out) = (me(Roles::EDGE, &[]), Outbox::new());
     let seed = other(false);
-    let silent = PeerRecord { addresses: Vec::new(), ..record(seed, Roles::EDGE, "east") };
+    let silent = spoken(seed, PeerRecord { addresses: Vec::new(), ..record(seed, Roles::EDGE, "east") });
     hear(&mut node, at(0), vec![silent], &mut out);
     node.wake(at(300), &mut out);
     assert_eq!(node.deadline(), None, "nothing to do for a peer without an address");
-    let later = PeerRecord { incarnation: 2, ..record(seed, Roles::EDGE, "east") };
+    let later = record_of(seed, admission(seed, Roles::EDGE, "east"), 2);
     hear(&mut node, at(400), vec![later], &mut out);
     node.wake(at(400), &mut out);
     assert_eq!(dials(&mut out), vec![format!("node-{seed}:1")], "and dialled when it has one");
@@ -139,7 +154,7 @@ fn addresses_of_a_peer_are_tried_in_turn_with_growing_pauses() {
     let (mut node, mut out) = (me(Roles::EDGE, &[]), Outbox::new());
     let both = vec!["left:1".to_string(), "right:1".to_string()];
     let record = PeerRecord { addresses: both, ..record(other(false), Roles::EDGE, "east") };
-    hear(&mut node, at(0), vec![record], &mut out);
+    hear(&mut node, at(0), vec![spoken(other(false), record)], &mut out);
     let mut tried = Vec::new();
     let mut pauses = Vec::new();
     let (mut now, mut last) = (at(50), at(50).mono);
@@ -205,7 +220,7 @@ fn a_peer_elsewhere_is_lost_once_after_silence_or_three_seconds() {
     let down = node.link_down(at(late + 9001), LinkSlot(2), true, &mut out);
     assert_eq!(down, vec![Fact::Down(far, LinkSlot(2)), Fact::Lost(far)]);
     assert_eq!(node.link_down(at(late + 9002), LinkSlot(2), true, &mut out), vec![], "unknown by now");
-    let restarted = Peer { incarnation: 2, ..peer(2, Roles::AGGREGATOR, "west") };
+    let restarted = peer_of(2, admission(2, Roles::AGGREGATOR, "west"), 2);
     let up = node.link_up(at(late + 9003), LinkSlot(3), restarted, &mut out);
     assert_eq!(
         up,
@@ -264,7 +279,7 @@ fn who_restarts_before_it_was_missed_was_lost_all_the_same() {
     let (mut node, mut out) = (me(Roles::EDGE, &[]), Outbox::new());
     node.link_up(at(0), LinkSlot(1), peer(2, Roles::EDGE, "east"), &mut out);
     node.link_down(at(1000), LinkSlot(1), false, &mut out);
-    let restarted = Peer { incarnation: 2, ..peer(2, Roles::EDGE, "east") };
+    let restarted = peer_of(2, admission(2, Roles::EDGE, "east"), 2);
     let up = node.link_up(at(1200), LinkSlot(2), restarted, &mut out);
     assert_eq!(up, vec![Fact::Lost(id(2)), Fact::Up(id(2), LinkSlot(2)), Fact::Met(id(2))]);
 }
@@ -303,11 +318,11 @@ fn news_travel_once_and_in_messages_that_fit_a_frame() {
     node.link_up(at(0), LinkSlot(1), peer(2, Roles::EDGE, "east"), &mut out);
     node.wake(at(100), &mut out);
     out.drain();
-    let long = |at: usize| "h".repeat(200 + at);
-    let fat = |seed: u8| PeerRecord {
-        addresses: (0..40).map(long).chain(["x".repeat(50_000)]).collect(),
-        version: "v".repeat(60_000),
-        ..record(seed, Roles::EDGE, "west")
+    let long = |at: usize| "h".repeat(record::ADDRESS_BYTES_MAX - at);
+    let fat = |seed: u8| {
+        let addresses = (0..record::ADDRESSES_MAX).map(long).collect();
+        let version = "v".repeat(record::VERSION_BYTES_MAX);
+        spoken(seed, PeerRecord { addresses, version, ..record(seed, Roles::EDGE, "west") })
     };
     for part in (10..70).collect::<Vec<u8>>().chunks(25) {
         hear(&mut node, at(200), part.iter().map(|seed| fat(*seed)).collect(), &mut out);
@@ -342,7 +357,48 @@ fn records_are_believed_only_with_the_authoritys_word() {
     node.check();
     // A node of the mesh comes back with another role: the newest word counts.
     hear(&mut node, at(0), vec![record(6, Roles::EDGE, "east")], &mut out);
-    let promoted = PeerRecord { incarnation: 2, ..record(6, Roles::AGGREGATOR, "east") };
+    let promoted = record_of(6, admission(6, Roles::AGGREGATOR, "east"), 2);
     hear(&mut node, at(1), vec![promoted], &mut out);
     assert_eq!(node.get(id(6)).map(Known::roles), Some(Roles::AGGREGATOR));
+}
+
+#[test]
+fn where_a_node_is_and_in_which_life_is_believed_from_itself_alone() {
+    let (mut node, mut out) = (me(Roles::EDGE, &[]), Outbox::new());
+    hear(&mut node, at(0), vec![record(5, Roles::EDGE, "east")], &mut out);
+    let told = |changed: PeerRecord, node: &mut Neighbours, out: &mut Outbox| {
+        out.drain();
+        hear(node, at(1), vec![changed], out);
+        out.drain().any(|output| matches!(output, Output::Event(Event::Refused { .. })))
+    };
+    // Another life, and the same with another address, software or process; in the word of somebody else.
+    let younger = record_of(5, admission(5, Roles::EDGE, "east"), 2);
+    let lies = [
+        PeerRecord { incarnation: 1_001, ..younger.clone() },
+        PeerRecord { addresses: vec!["nowhere:1".to_string()], ..younger.clone() },
+        PeerRecord { version: "older".to_string(), ..younger.clone() },
+        PeerRecord { process: 7, ..younger.clone() },
+        PeerRecord { signature: Bytes::new(), ..younger.clone() },
+        record::signed(younger.clone(), mesh(), &key(6).signer()),
+        record::signed(younger.clone(), MeshId(0), &key(5).signer()),
+    ];
+    for lie in lies {
+        assert!(told(lie.clone(), &mut node, &mut out), "{lie:?}");
+        let known = node.get(id(5)).expect("it is known");
+        assert_eq!((known.incarnation, &known.addresses[..]), (1, &["node-5:1".to_string()][..]));
+        // The same of one who was not known.
+        let admission = admission(7, Roles::EDGE, "east");
+        assert!(told(PeerRecord { admission: admission.to_bytes(), ..lie }, &mut node, &mut out));
+        assert!(node.get(id(7)).is_none());
+    }
+    // Its own word, but more of it than there may be.
+    let wordy = PeerRecord { version: "v".repeat(60_000), ..younger.clone() };
+    assert!(told(spoken(5, wordy), &mut node, &mut out));
+    assert!(!told(younger, &mut node, &mut out));
+    assert_eq!(node.get(id(5)).map(|known| known.incarnation), Some(2));
+    // Nor does anybody get a link under a word that is not his.
+    let peer = Peer { incarnation: 3, ..peer(5, Roles::EDGE, "east") };
+    assert_eq!(node.link_up(at(2), LinkSlot(1), peer, &mut out), vec![]);
+    assert!(out.drain().any(|output| matches!(output, Output::HangUp { .. })));
+    node.check();
 }

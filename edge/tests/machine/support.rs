@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use starling_core::id::MeshId;
 use starling_core::identity::{Admission, Roles, SecretKey, Signature, VerifyKey};
-use starling_core::machine::{Input, LinkSlot, Machine, Outbox, Output, Peer};
+use starling_core::machine::{Input, LinkSlot, Machine, Outbox, Output};
 use starling_core::membership::Identity;
 use starling_core::membership::detector::Probe;
+use starling_core::membership::record;
 use starling_core::time::{Now, Time};
 use starling_core::wire::codec::Wire;
-use starling_core::wire::message::ControlBody;
+use starling_core::wire::message::{ControlBody, PeerRecord};
 
 pub fn key(seed: u8) -> SecretKey {
     SecretKey::from_seed([seed; 32])
@@ -90,9 +91,11 @@ impl<M: Machine> Bench<M> {
     }
 
     pub fn link(&mut self, link: u32, seed: u8, roles: Roles, region: &str) -> Vec<Output> {
-        let (admission, version) = (admission(seed, roles, region), String::new());
+        let admission = admission(seed, roles, region);
         let addresses = vec![format!("node-{seed}:1")];
-        let peer = Peer { admission, incarnation: 1, addresses, process: 1, version };
+        let record = PeerRecord { incarnation: 1, addresses, process: 1, ..PeerRecord::default() };
+        let record = record::signed(record, admission.mesh, &key(seed).signer());
+        let peer = record::peer(admission, record).expect("it is signed");
         self.input(Input::LinkUp { link: LinkSlot(link), peer: Box::new(peer) })
     }
 

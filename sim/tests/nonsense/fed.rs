@@ -9,8 +9,9 @@ use starling_coordinator::Coordinator;
 use starling_core::id::MeshId;
 use starling_core::identity::{Admission, Roles, SecretKey, Signature, VerifyKey};
 use starling_core::machine::{Input, Machine, Outbox, Output};
-use starling_core::membership::Identity;
+use starling_core::membership::{Identity, record};
 use starling_core::time::{Now, Time};
+use starling_core::wire::message::PeerRecord;
 use starling_edge::Edge;
 
 use super::made::Op;
@@ -20,6 +21,16 @@ pub struct Cast {
     pub keys: Vec<SecretKey>,
     pub admissions: Vec<Admission>,
     pub authority: VerifyKey,
+}
+
+impl Cast {
+    /// A record in the word of its node, if there is such a node.
+    pub fn spoken(&self, node: usize, record: PeerRecord) -> PeerRecord {
+        match self.keys.get(node) {
+            Some(key) => record::signed(record, self.admissions[0].mesh, &key.signer()),
+            None => record,
+        }
+    }
 }
 
 pub static CAST: LazyLock<Cast> = LazyLock::new(|| {

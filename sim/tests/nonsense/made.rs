@@ -12,9 +12,10 @@ use starling_core::hot::own::{Publication, Target};
 use starling_core::hot::view::Me;
 use starling_core::id::{AgentId, MeshId, RegionId};
 use starling_core::identity::Context;
-use starling_core::machine::{ConnectionSlot, Input, LinkSlot, Peer};
+use starling_core::machine::{ConnectionSlot, Input, LinkSlot};
 use starling_core::membership::detector::digest::{Digest, Entry};
 use starling_core::membership::detector::{Kind, Life, Probe, Standing, Statement};
+use starling_core::membership::record;
 use starling_core::node::replication::sealing::{self, Place};
 use starling_core::state::crdt::{Counter, Register, Value};
 use starling_core::state::keyspace::Change as KeyspaceChange;
@@ -89,7 +90,7 @@ fn record() -> impl Strategy<Value = PeerRecord> {
     let addresses =
         vec(prop_oneof![(0..9_usize).prop_map(address), Just(String::new()), Just("l".repeat(5000))], 0..4);
     (0..10_usize, addresses, number(), any::<bool>()).prop_map(|(node, addresses, incarnation, is_gone)| {
-        PeerRecord {
+        let record = PeerRecord {
             admission: CAST.admissions.get(node).map_or(Bytes::from_static(b"junk"), Wire::to_bytes),
             addresses,
             incarnation,
@@ -97,7 +98,10 @@ fn record() -> impl Strategy<Value = PeerRecord> {
             version: String::new(),
             is_gone,
             has_left: is_gone && incarnation % 2 == 0,
-        }
+            signature: Bytes::new(),
+        };
+        // Some say nothing that is signed.
+        if incarnation % 5 == 0 { record } else { CAST.spoken(node, record) }
     })
 }
 
@@ -324,8 +328,11 @@ impl Op {
         match self {
             Op::Pass(_) | Op::WakeWhenDue | Op::CommitProposed(_) => Input::Wake,
             Op::LinkUp(link, node, incarnation, addresses) => {
-                let (admission, version) = (CAST.admissions[node].clone(), "test".to_string());
-                let peer = Peer { admission, incarnation, addresses, process: 2, version };
+                let version = "test".to_string();
+                let record =
+                    PeerRecord { incarnation, addresses, process: 2, version, ..PeerRecord::default() };
+                let peer = record::peer(CAST.admissions[node].clone(), CAST.spoken(node, record));
+                let peer = peer.expect("it is signed");
                 Input::LinkUp { link: LinkSlot(link), peer: Box::new(peer) }
             }
             Op::LinkDown(link, timed_out) => Input::LinkDown { link: LinkSlot(link), timed_out },

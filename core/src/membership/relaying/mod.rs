@@ -298,9 +298,9 @@ impl Neighbours {
         // Who asks has no link to this node. If this one has, and not only since the question was on
         // its way, then nothing comes over it at the other end.
         let has_own = known.has_own_link() && now.mono.since(known.linked_at) < 2 * ANSWER_WITHIN;
-        // The code says that these are its own words: who restarted may come before the news of it.
+        // Who restarted may come before the news of it; it asks again.
         let is_current =
-            open.incarnation >= known.incarnation && open.target_incarnation == self.me.incarnation;
+            open.incarnation == known.incarnation && open.target_incarnation == self.me.incarnation;
         let at = (open.incarnation, open.attempt);
         let is_new = self.relaying.newest.get(&opener).is_none_or(|newest| at > *newest);
         if has_own || !is_current || !is_new || !self.relaying.has_room() {
@@ -329,7 +329,7 @@ impl Neighbours {
         let accepted = RelayAccepted { session: end.session, code };
         let slot = self.relaying.add_ending(opener, end, None);
         self.relaying.hold(slot, link, ControlBody::RelayAccepted(accepted));
-        self.relayed_up(now, opener, open.incarnation, slot, out)
+        self.relayed_up(now, opener, slot, out)
     }
 
     pub(super) fn on_relay_accepted(
@@ -348,7 +348,6 @@ impl Neighbours {
             Some(Session::Ending(slot)) => {
                 let Some(ending) = self.relaying.endings.get_mut(&slot) else { return Vec::new() };
                 let (peer, is_open) = (ending.peer, ending.until.is_some());
-                let incarnation = self.known.get(&peer).map(|known| known.incarnation);
                 if !is_open || !ending.end.is_said(Word::Greeting, [], &accepted.code) {
                     return Vec::new();
                 }
@@ -357,31 +356,25 @@ impl Neighbours {
                     return Vec::new();
                 }
                 ending.until = None;
-                self.relayed_up(now, peer, incarnation.unwrap_or_default(), slot, out)
+                self.relayed_up(now, peer, slot, out)
             }
             None => Vec::new(),
         }
     }
 
     /// A relayed link is up, as any link is.
-    fn relayed_up(
-        &mut self,
-        now: Now,
-        peer: ShortId,
-        incarnation: u64,
-        slot: LinkSlot,
-        out: &mut Outbox,
-    ) -> Vec<Fact> {
+    fn relayed_up(&mut self, now: Now, peer: ShortId, slot: LinkSlot, out: &mut Outbox) -> Vec<Fact> {
         let Some(known) = self.known.get(&peer) else {
             self.close_ending(now, slot, out);
             return Vec::new();
         };
         let peer = Peer {
             admission: known.admission.clone(),
-            incarnation,
+            incarnation: known.incarnation,
             addresses: known.addresses.clone(),
             process: known.process,
             version: known.version.clone(),
+            signature: known.signature,
         };
         self.link_up(now, slot, peer, out)
     }

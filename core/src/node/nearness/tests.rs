@@ -4,9 +4,10 @@ use std::sync::Arc;
 use super::*;
 use crate::id::MeshId;
 use crate::identity::{Admission, Roles, SecretKey, Signature, VerifyKey};
-use crate::machine::{Output, Peer};
-use crate::membership::Identity;
+use crate::machine::Output;
+use crate::membership::{Identity, record};
 use crate::topology::manager::REBALANCE_ROUNDS;
+use crate::wire::message::PeerRecord;
 
 fn admission(seed: u8) -> Admission {
     let admission = Admission {
@@ -54,8 +55,10 @@ impl Bench {
         };
         for (seed, millis) in (2..).zip(millis) {
             let (admission, link) = (admission(seed), LinkSlot(u32::from(seed)));
-            let (node, version) = (admission.node().short(), String::new());
-            let peer = Peer { admission, incarnation: 1, addresses: Vec::new(), process: 1, version };
+            let node = admission.node().short();
+            let record = PeerRecord { incarnation: 1, ..PeerRecord::default() };
+            let record = record::signed(record, admission.mesh, &SecretKey::from_seed([seed; 32]).signer());
+            let peer = record::peer(admission, record).expect("it is signed");
             bench.neighbours.link_up(bench.now, link, peer, &mut bench.out);
             bench.nearness.add(node, region);
             bench.distances.push((link, Duration::from_millis(*millis)));

@@ -3,8 +3,8 @@ use std::sync::Arc;
 use super::*;
 use crate::id::MeshId;
 use crate::identity::{Admission, SecretKey, Signature, VerifyKey};
-use crate::machine::{LinkSlot, Peer};
-use crate::membership::Identity;
+use crate::machine::LinkSlot;
+use crate::membership::{Identity, record};
 use crate::summary::Fold;
 use crate::topology::partition::{ENTER_AFTER, LEAVE_AFTER, Status};
 use crate::wire::codec::Wire;
@@ -82,8 +82,10 @@ impl Bench {
     }
 
     fn link(&mut self, seed: u8, roles: Roles) {
-        let (admission, version) = (admission(seed, roles), String::new());
-        let peer = Peer { admission, incarnation: 5, addresses: Vec::new(), process: 1, version };
+        let admission = admission(seed, roles);
+        let record = PeerRecord { incarnation: 5, ..PeerRecord::default() };
+        let record = record::signed(record, admission.mesh, &SecretKey::from_seed([seed; 32]).signer());
+        let peer = record::peer(admission, record).expect("it is signed");
         self.neighbours.link_up(self.now, LinkSlot(u32::from(seed)), peer, &mut self.out);
     }
 
@@ -92,9 +94,11 @@ impl Bench {
     }
 
     fn hear(&mut self, seed: u8, roles: Roles, has_left: bool) {
-        let admission = admission(seed, roles).to_bytes();
+        let admission = admission(seed, roles);
+        let (mesh, admission) = (admission.mesh, admission.to_bytes());
         let record =
             PeerRecord { admission, incarnation: 5, is_gone: has_left, has_left, ..PeerRecord::default() };
+        let record = record::signed(record, mesh, &SecretKey::from_seed([seed; 32]).signer());
         self.neighbours.hear(self.now, Peers { records: vec![record], more: false }, &mut self.out);
     }
 

@@ -6,11 +6,11 @@ use crate::conduct::proof::Violation;
 use crate::hot::view::Me;
 use crate::id::MeshId;
 use crate::identity::{Admission, SecretKey, Signature};
-use crate::machine::Peer;
-use crate::membership::{Fact, Identity};
+use crate::membership::{Fact, Identity, record};
 use crate::state::crdt::Register;
 use crate::state::keyspace::{Change, NO_HASH};
 use crate::topology::Strategy;
+use crate::wire::message::PeerRecord;
 use crate::wire::request::{Empty, RefusedCode};
 
 const WALL: u64 = 1_780_000_000_000;
@@ -70,8 +70,10 @@ impl Bench {
     }
 
     fn link(&mut self, link: u32, seed: u8) {
-        let (admission, version) = (admission(seed), String::new());
-        let peer = Peer { admission, incarnation: 5, addresses: Vec::new(), process: 1, version };
+        let admission = admission(seed);
+        let record = PeerRecord { incarnation: 5, ..PeerRecord::default() };
+        let record = record::signed(record, admission.mesh, &key(seed).signer());
+        let peer = record::peer(admission, record).expect("it is signed");
         self.neighbours.link_up(self.now, LinkSlot(link), peer, &mut Outbox::new());
         self.replication.link_up(self.now, me_of(seed, 5).id, LinkSlot(link));
         self.nearness.add(me_of(seed, 5).id, me_of(seed, 5).region);

@@ -26,6 +26,9 @@ pub struct PeerRecord {
     /// Whether it said good-bye.
     #[prost(bool, tag = "7")]
     pub has_left: bool,
+    /// By the node's identity key, over what it says of itself: incarnation, addresses, process and version.
+    #[prost(bytes = "bytes", tag = "8")]
+    pub signature: Bytes,
 }
 
 /// Nodes known to the sender.

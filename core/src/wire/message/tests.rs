@@ -16,6 +16,7 @@ fn record() -> PeerRecord {
         version: "v".into(),
         is_gone: false,
         has_left: false,
+        signature: text("s"),
     }
 }
 
@@ -34,7 +35,7 @@ fn goldens() -> Vec<(ControlBody, &'static str)> {
     vec![
         (
             ControlBody::Peers(Peers { records: vec![record()], more: true }),
-            "1c00000020000a1a0a160a01611203683a3119020000000000000020032a01761001",
+            "1f00000020000a1d0a190a01611203683a3119020000000000000020032a01764201731001",
         ),
         (
             ControlBody::Interest(interest),
@@ -139,7 +140,7 @@ fn golden_control_messages() {
 fn golden_hello() {
     let hello = Hello { version_low: 1, version_high: 2, features: 3, node: Some(record()) };
     let frame = hello.to_frame();
-    assert_eq!(hex(&frame), "1e000000010008011002180322160a01611203683a3119020000000000000020032a0176");
+    assert_eq!(hex(&frame), "21000000010008011002180322190a01611203683a3119020000000000000020032a0176420173");
     assert_eq!(Hello::decode_body(frame.slice(FRAME_HEADER_BYTES..)), Ok(hello));
 }
 
