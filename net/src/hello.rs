@@ -16,10 +16,6 @@ use crate::trust::PeerName;
 
 /// The one version of the protocol that is spoken.
 const VERSION: u32 = 1;
-/// Addresses in a hello.
-const ADDRESSES_MAX: usize = 16;
-/// One address.
-const ADDRESS_BYTES_MAX: usize = 255;
 
 /// Why the other side is not talked to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,9 +83,7 @@ pub(crate) fn verify_peer(
     if admission.node() != name.node || admission.roles != name.roles || admission.region != name.region {
         return Err(Refusal::refused("the hello's admission is not that of the certificate"));
     }
-    let addresses_fit = record.addresses.len() <= ADDRESSES_MAX
-        && record.addresses.iter().all(|address| address.len() <= ADDRESS_BYTES_MAX);
-    if !addresses_fit || record.version.len() > limits::LABEL_BYTES_MAX {
+    if !record::is_bounded(&record) {
         return Err(Refusal::refused("a text in the hello is too long"));
     }
     record::peer(admission, record).ok_or(Refusal::refused("the hello is not signed by its node"))

@@ -31,13 +31,17 @@ pub fn peer(admission: Admission, record: PeerRecord) -> Option<Peer> {
     Some(Peer { admission, incarnation, addresses, process, version, signature })
 }
 
+/// Whether a record says no more of its node than may be said.
+pub fn is_bounded(record: &PeerRecord) -> bool {
+    let is_address = |address: &String| (1..=ADDRESS_BYTES_MAX).contains(&address.len());
+    record.addresses.len() <= ADDRESSES_MAX
+        && record.addresses.iter().all(is_address)
+        && record.version.len() <= VERSION_BYTES_MAX
+}
+
 /// The signature of a record that is within its bounds and spoken by `key`'s node.
 pub(super) fn verified(record: &PeerRecord, mesh: MeshId, key: &VerifyKey) -> Option<Signature> {
-    let is_address = |address: &String| (1..=ADDRESS_BYTES_MAX).contains(&address.len());
-    let is_bounded = record.addresses.len() <= ADDRESSES_MAX
-        && record.addresses.iter().all(is_address)
-        && record.version.len() <= VERSION_BYTES_MAX;
-    if !is_bounded {
+    if !is_bounded(record) {
         return None;
     }
     let signature = Signature(<[u8; 64]>::try_from(&record.signature[..]).ok()?);
