@@ -4,7 +4,7 @@
 //! sequences. A subscription is owed everything that is published after it was confirmed, until its
 //! connection ends or a gap is reported.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -74,16 +74,15 @@ struct Publisher {
     subject: Bytes,
     /// When each entry was published, by sequence from 1.
     times: Vec<Time>,
+    /// How many entries of all agents were published before each of them.
+    turns: Vec<u64>,
 }
 
-/// What one subscription is owed of one agent.
-#[derive(Clone, Copy, Debug)]
-struct Owed {
-    /// The last sequence that came, or that was published before the subscription was confirmed.
-    floor: u64,
-    last: u64,
-    /// Of which connection.
-    epoch: u32,
+impl Publisher {
+    /// The last sequence that was published before so many entries of all agents were.
+    fn before(&self, turn: u64) -> u64 {
+        self.turns.partition_point(|at| *at < turn) as u64
+    }
 }
 
 /// Entries that did not come although later ones did.
@@ -95,10 +94,10 @@ struct Hole {
     seen: Time,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Subscriber {
-    epoch: u32,
-    is_confirmed: bool,
+    /// What it wants, and how many entries had been published when that was in force.
+    confirmed: Option<(Pattern, u64)>,
     /// What was published before may be missing.
     gap: Option<Time>,
 }
@@ -108,7 +107,10 @@ struct Subscriber {
 pub(crate) struct Journal {
     publishers: Vec<Publisher>,
     subscribers: Vec<Subscriber>,
-    owed: HashMap<(u32, u32), Owed>,
+    /// Entries of all publishers.
+    entries: u64,
+    /// The last sequence of an agent (second) that a client (first) got.
+    last: HashMap<(u32, u32), u64>,
     holes: Vec<Hole>,
     /// Broken promises with the client and the agent, bounded.
     pub breaches: Vec<(Breach, usize, u64)>,
@@ -130,7 +132,7 @@ const BREACHES_MAX: usize = 1000;
 impl Journal {
     /// `clients` clients, and agents that publish on these subjects.
     pub fn new(clients: usize, subjects: Vec<Bytes>) -> Journal {
-        let publishers = subjects.into_iter().map(|subject| Publisher { subject, times: Vec::new() });
+        let publishers = subjects.into_iter().map(|subject| Publisher { subject, ..Publisher::default() });
         Journal {
             publishers: publishers.collect(),
             subscribers: vec![Subscriber::default(); clients],
@@ -150,36 +152,26 @@ impl Journal {
 
     /// An agent publishes; returns the sequence.
     pub fn published(&mut self, agent: u64, now: Time) -> u64 {
-        let times = &mut self.publishers[agent as usize].times;
-        times.push(now);
-        times.len() as u64
+        let publisher = &mut self.publishers[agent as usize];
+        publisher.times.push(now);
+        publisher.turns.push(self.entries);
+        self.entries += 1;
+        publisher.times.len() as u64
     }
 
     /// How many entries were published.
     pub fn entries(&self) -> u64 {
-        self.publishers.iter().map(|publisher| publisher.times.len() as u64).sum()
+        self.entries
     }
 
     /// A client's subscription is in force.
     pub fn confirmed(&mut self, client: usize, pattern: &Pattern) {
-        let epoch = self.subscribers[client].epoch;
-        self.subscribers[client].is_confirmed = true;
-        for (agent, publisher) in self.publishers.iter().enumerate() {
-            let subject = std::str::from_utf8(&publisher.subject).unwrap_or_default();
-            if subject.is_empty() || !pattern.matches(subject) {
-                continue;
-            }
-            let floor = publisher.times.len() as u64;
-            let owed = self.owed.entry((client as u32, agent as u32));
-            let owed = owed.or_insert(Owed { floor, last: 0, epoch });
-            (owed.floor, owed.epoch) = (floor, epoch);
-        }
+        self.subscribers[client].confirmed = Some((pattern.clone(), self.entries));
     }
 
     /// A client's connection ended.
     pub fn interrupted(&mut self, client: usize) {
-        self.subscribers[client].epoch += 1;
-        self.subscribers[client].is_confirmed = false;
+        self.subscribers[client].confirmed = None;
     }
 
     /// Entries that are missing, and of which no gap was told for too long.
@@ -226,33 +218,28 @@ impl Journal {
             Seen::Stranger => return self.forged(Forgery::Stranger, client),
             Seen::Unasked(subject) => return self.forged(Forgery::Unasked(subject), client),
         };
-        let subscriber = self.subscribers[client];
         let key = (client as u32, agent as u32);
+        let last = self.last.get(&key).copied().unwrap_or(0);
+        let subscriber = &self.subscribers[client];
+        let publisher = &self.publishers[agent as usize];
         // What comes while a subscription is not confirmed yet is welcome and not owed.
-        let owed = self.owed.get(&key).copied();
-        let fresh = Owed { floor: u64::MAX, last: 0, epoch: subscriber.epoch };
-        let mut owed = owed.unwrap_or(fresh);
-        let is_held = owed.epoch == subscriber.epoch && subscriber.is_confirmed;
-        if sequence <= owed.last {
-            match is_held && sequence > owed.floor {
+        let floor = subscriber.confirmed.as_ref().map(|(_, turn)| publisher.before(*turn));
+        if sequence <= last {
+            match floor.is_some_and(|floor| sequence > floor) {
                 // Copies that an earlier connection brought are dropped by the client.
                 false => self.dropped += 1,
-                true if sequence == owed.last => self.breach(Breach::Twice, client, agent),
+                true if sequence == last => self.breach(Breach::Twice, client, agent),
                 true => self.breach(Breach::Overtaken, client, agent),
             }
             return;
         }
-        self.delivered += 1;
-        let published = self.publishers[agent as usize].times.get(sequence as usize - 1);
+        let published = publisher.times.get(sequence as usize - 1);
         self.delays.extend(published.map(|at| now.since(*at)));
-        let missing = owed.last.max(owed.floor).saturating_add(1)..sequence;
-        if let Some(first) =
-            missing.clone().find(|sequence| is_held && self.is_owed(agent, *sequence, &subscriber))
-        {
-            self.holes.push(Hole { client, agent, first, seen: now });
-        }
-        owed.last = sequence;
-        self.owed.insert(key, owed);
+        let mut missing = last.max(floor.unwrap_or(u64::MAX)).saturating_add(1)..sequence;
+        let first = missing.find(|sequence| self.is_owed(agent, *sequence, subscriber));
+        self.delivered += 1;
+        self.holes.extend(first.map(|first| Hole { client, agent, first, seen: now }));
+        self.last.insert(key, sequence);
     }
 
     fn is_owed(&self, agent: u64, sequence: u64, subscriber: &Subscriber) -> bool {
@@ -263,16 +250,22 @@ impl Journal {
 
     /// What is owed and has not come, for all whose connection still holds.
     pub fn outstanding(&self) -> Vec<(usize, u64)> {
+        let mut by_subject: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (agent, publisher) in self.publishers.iter().enumerate().filter(|(_, of)| !of.times.is_empty()) {
+            let subject = std::str::from_utf8(&publisher.subject).unwrap_or_default();
+            by_subject.entry(subject).or_default().push(agent);
+        }
         let mut found = Vec::new();
-        for ((client, agent), owed) in &self.owed {
-            let subscriber = &self.subscribers[*client as usize];
-            if !subscriber.is_confirmed || owed.epoch != subscriber.epoch {
-                continue;
-            }
-            let newest = self.newest(u64::from(*agent));
-            let missing = owed.last.max(owed.floor).saturating_add(1)..=newest;
-            if missing.clone().any(|sequence| self.is_owed(u64::from(*agent), sequence, subscriber)) {
-                found.push((*client as usize, u64::from(*agent)));
+        for (client, subscriber) in self.subscribers.iter().enumerate() {
+            let Some((pattern, turn)) = &subscriber.confirmed else { continue };
+            let wanted = by_subject.iter().filter(|(subject, _)| pattern.matches(subject));
+            for agent in wanted.flat_map(|(_, agents)| agents) {
+                let last = self.last.get(&(client as u32, *agent as u32)).copied().unwrap_or(0);
+                let publisher = &self.publishers[*agent];
+                let mut missing = last.max(publisher.before(*turn)) + 1..=publisher.times.len() as u64;
+                if missing.any(|sequence| self.is_owed(*agent as u64, sequence, subscriber)) {
+                    found.push((client, *agent as u64));
+                }
             }
         }
         found.sort_unstable();
