@@ -62,6 +62,10 @@ pub const SEAL_INTERVAL: Duration = Duration::from_millis(1);
 pub const SEAL_INTERVAL_MAX: Duration = Duration::from_millis(250);
 /// Seals that an origin may spend at once after it was quiet.
 pub const SEALS_BURST: u64 = 100;
+/// Connections of a node whose first frame was not read yet; more are refused.
+pub const HANDSHAKES_MAX: usize = 6144;
+/// Of these, those from one IPv4 address or one IPv6 /64; from so many in all on an address is to be proven.
+pub const HANDSHAKES_OF_A_PLACE_MAX: usize = HANDSHAKES_MAX / 3 * 2;
 /// How long a link may be silent before it is down.
 pub const LINK_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often a link says that it lives.

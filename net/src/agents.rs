@@ -18,6 +18,7 @@ use crate::endpoint::CloseCode;
 use crate::hello::{Refusal, read_hello};
 use crate::hub::Hub;
 use crate::lane::Interrupted;
+use crate::node::Greeted;
 use crate::outlet::AgentLane;
 use crate::probe;
 use reader::Reader;
@@ -30,7 +31,8 @@ const PAUSE_MAX: Duration = Duration::from_millis(250);
 const STALL: Duration = Duration::from_secs(5);
 
 /// Serves an accepted agents' connection until it ends.
-pub(crate) async fn serve(hub: Arc<Hub>, connection: Connection) {
+pub(crate) async fn serve(hub: Arc<Hub>, greeted: Greeted) {
+    let Greeted { connection, turn } = greeted;
     // Boxed, for only the first moments of a connection need its room.
     let greeting = Box::pin(tokio::time::timeout(HELLO_PATIENCE, greet(&hub, &connection)));
     let (send, receive, decoder, terms) = match greeting.await {
@@ -38,6 +40,7 @@ pub(crate) async fn serve(hub: Arc<Hub>, connection: Connection) {
         Ok(Err(Refusal { code, reason })) => return connection.close(code.into(), reason.as_bytes()),
         Err(_) => return connection.close(CloseCode::Protocol.into(), b"no hello came in time"),
     };
+    drop(turn);
     let slot = hub.connection_slot();
     let lane = Arc::new(AgentLane::new(connection.clone()));
     hub.outlets.connections.pin().insert(slot, Arc::clone(&lane));

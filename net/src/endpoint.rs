@@ -27,8 +27,6 @@ const DATAGRAM_BUFFER_BYTES: usize = 64 * 1024;
 const MTU_BYTES: u16 = 1452;
 /// How long an accepted connection may be silent; a dialler that wants less says so.
 const ACCEPTED_IDLE: Duration = Duration::from_secs(30);
-/// Handshakes that wait to be looked at; more are refused.
-const INCOMING_MAX: usize = 4096;
 
 /// Why a connection was closed, as QUIC's application error code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +81,7 @@ pub(crate) fn open(settings: &NodeSettings) -> Result<(Endpoint, ClientConfig), 
     let mut server = ServerConfig::with_crypto(trust::server_config(&settings.credentials, &settings.trust)?);
     let mut accepting = transport();
     accepting.max_idle_timeout(Some(idle(ACCEPTED_IDLE)));
-    server.transport_config(Arc::new(accepting)).max_incoming(INCOMING_MAX);
+    server.transport_config(Arc::new(accepting)).max_incoming(limits::HANDSHAKES_MAX);
 
     let mut client = ClientConfig::new(trust::client_config(&settings.credentials, &settings.trust)?);
     let mut dialling = transport();

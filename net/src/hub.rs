@@ -17,13 +17,12 @@ use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use crate::broadcasts::Broadcasts;
 use crate::clock::Clock;
 use crate::endpoint::CloseCode;
+use crate::handshakes::Handshakes;
 use crate::outlet::Outlets;
 use crate::pace::Pace;
 use crate::registry::Registry;
 use crate::sealer::{HELD_TICK, Sealer};
 
-/// Handshakes worked on at once.
-pub(crate) const HANDSHAKES_MAX: usize = 4096;
 /// Dials under way at once; others wait for their turn.
 pub(crate) const DIALS_MAX: usize = 64;
 /// How often a publisher that must wait for the way out looks again.
@@ -47,7 +46,7 @@ pub(crate) struct Hub {
     pub pace: Pace,
     pub broadcasts: Broadcasts,
     pub dials: Semaphore,
-    pub handshakes: Arc<Semaphore>,
+    pub handshakes: Arc<Handshakes>,
     /// Proposals refused because too many waited for the disk.
     pub refused_proposals: AtomicU64,
     pub failure: OnceLock<String>,

@@ -15,6 +15,7 @@ mod driver;
 pub mod endpoint;
 mod execute;
 mod frugal;
+mod handshakes;
 mod hello;
 mod hub;
 mod lane;

@@ -24,6 +24,7 @@ use crate::endpoint::{CloseCode, widen};
 use crate::hello::{Refusal, read_hello, verify_peer};
 use crate::hub::Hub;
 use crate::lane::Lane;
+use crate::node::Greeted;
 use crate::outlet::LinkLanes;
 use crate::registry::{DialRight, Known, Verdict};
 use crate::trust::PeerName;
@@ -135,7 +136,8 @@ async fn connect<'a>(hub: &'a Hub, address: &str) -> Option<Verified<'a>> {
 }
 
 /// Serves an accepted link until it ends.
-pub(crate) async fn accept(hub: Arc<Hub>, connection: Connection, name: PeerName) {
+pub(crate) async fn accept(hub: Arc<Hub>, greeted: Greeted, name: PeerName) {
+    let Greeted { connection, turn } = greeted;
     if name.node == hub.node {
         return connection.close(CloseCode::Myself.into(), b"a node does not link to itself");
     }
@@ -145,6 +147,7 @@ pub(crate) async fn accept(hub: Arc<Hub>, connection: Connection, name: PeerName
         Ok(None) => None,
         Err(_) => return connection.close(CloseCode::Protocol.into(), b"no hello came in time"),
     };
+    drop(turn);
     if let Some(link) = link {
         serve(hub, link).await;
     }

@@ -27,8 +27,9 @@ use crate::clock::Clock;
 use crate::driver::{Driver, INPUTS_MAX, PROPOSALS_MAX, keep_log};
 use crate::endpoint::CloseCode;
 use crate::execute::Executor;
+use crate::handshakes::{Answer, Handshakes, Turn};
 use crate::hello::hello_frame;
-use crate::hub::{DIALS_MAX, HANDSHAKES_MAX, Hub};
+use crate::hub::{DIALS_MAX, Hub};
 use crate::lane::Lane;
 use crate::log::{Log, LogError, Opened};
 use crate::outlet::{Door, Outlets};
@@ -213,7 +214,7 @@ fn make_hub(
         broadcasts: Broadcasts::default(),
         pace: Pace::new(limits::SEAL_INTERVAL, limits::SEAL_INTERVAL_MAX),
         dials: Semaphore::new(DIALS_MAX),
-        handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
+        handshakes: Arc::new(Handshakes::default()),
         refused_proposals: AtomicU64::new(0),
         failure: OnceLock::new(),
         stopped: watch::channel(false).0,
@@ -247,31 +248,43 @@ fn entropy() -> Result<u64, StartError> {
 
 async fn accept(hub: Arc<Hub>, endpoint: Endpoint) {
     while let Some(incoming) = endpoint.accept().await {
-        match Arc::clone(&hub.handshakes).try_acquire_owned() {
-            Ok(turn) => {
+        match hub.handshakes.begin(incoming.remote_address(), incoming.remote_address_validated()) {
+            Answer::Go(turn) => {
                 tokio::spawn(greet(Arc::clone(&hub), incoming, turn));
             }
-            Err(_) => incoming.refuse(),
+            Answer::Prove => {
+                if let Err(error) = incoming.retry() {
+                    // It cannot prove anything by this packet.
+                    error.into_incoming().refuse();
+                }
+            }
+            Answer::Refuse => incoming.refuse(),
         }
     }
 }
 
 /// Finishes a handshake; what comes of it is served by a task of its own, so that this one's memory
 /// is given back.
-async fn greet(hub: Arc<Hub>, incoming: Incoming, turn: tokio::sync::OwnedSemaphorePermit) {
+async fn greet(hub: Arc<Hub>, incoming: Incoming, turn: Turn) {
     let Ok(connecting) = incoming.accept() else { return };
     let Ok(Ok(connection)) = tokio::time::timeout(HANDSHAKE, connecting).await else { return };
-    drop(turn);
-    serve(hub, connection);
+    serve(hub, Greeted { connection, turn });
 }
 
-fn serve(hub: Arc<Hub>, connection: Connection) {
-    match peer_name(&connection) {
+/// A connection whose handshake is over; its turn ends with the hello.
+pub(crate) struct Greeted {
+    pub connection: Connection,
+    pub turn: Turn,
+}
+
+fn serve(hub: Arc<Hub>, greeted: Greeted) {
+    let connection = &greeted.connection;
+    match peer_name(connection) {
         Ok(Some(peer)) => {
-            tokio::spawn(link::accept(hub, connection, peer));
+            tokio::spawn(link::accept(hub, greeted, peer));
         }
         Ok(None) => {
-            tokio::spawn(agents::serve(hub, connection));
+            tokio::spawn(agents::serve(hub, greeted));
         }
         Err(_) => connection.close(CloseCode::Refused.into(), b"the certificate names no node"),
     }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
+mod slow;
 mod support;
 
 use std::sync::Arc;
