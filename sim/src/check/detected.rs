@@ -174,7 +174,9 @@ impl Check for Detected {
             *life = said.life.max(*life);
             return;
         }
+        // Nor is a liar asked to refute anything: who bans it does not hear it.
         let subject = nodes.iter().position(|node| node.id() == said.subject);
+        let subject = subject.filter(|subject| !scene.world.is_hostile(*subject));
         let is_known = |subject: &usize| self.lives.get(subject).is_some_and(|life| *life > said.life);
         let is_over = |subject: &usize| said.life.incarnation < nodes[*subject].incarnation;
         if let Some(subject) = subject.filter(|subject| !is_known(subject) && !is_over(subject)) {
@@ -220,7 +222,7 @@ impl Check for Detected {
     }
 }
 
-/// Who is to know when a node dies: who has a link with it, of its own or over others.
+/// Who is to know when a node dies: who has a link with it, of its own or over others, and does not lie.
 fn watchers(node: usize, scene: &Scene<'_>) -> Vec<usize> {
     let nodes = &scene.world.nodes;
     let id = nodes[node].id();
@@ -228,5 +230,7 @@ fn watchers(node: usize, scene: &Scene<'_>) -> Vec<usize> {
         nodes[*at].linked().contains(&node)
             || nodes[*at].record.view.as_ref().is_some_and(|view| view.links.contains_key(&id))
     };
-    (0..nodes.len()).filter(|at| *at != node && nodes[*at].is_active() && is_to_know(at)).collect()
+    (0..nodes.len())
+        .filter(|at| *at != node && nodes[*at].is_active() && !scene.world.is_hostile(*at) && is_to_know(at))
+        .collect()
 }
