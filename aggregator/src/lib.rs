@@ -138,6 +138,9 @@ impl Aggregator {
     }
 
     fn reported(&mut self, now: Now, report: Report, out: &mut Outbox) {
+        if let Report::Stalled { region, detour } = report {
+            return self.routes.stalled(now, region, detour);
+        }
         let facts = self.neighbours.on_report(now, report, out);
         self.facts(now, facts, out);
     }

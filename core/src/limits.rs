@@ -70,6 +70,19 @@ pub const HANDSHAKES_OF_A_PLACE_MAX: usize = HANDSHAKES_MAX / 3 * 2;
 pub const LINK_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often a link says that it lives.
 pub const LINK_KEEPALIVE: Duration = Duration::from_millis(500);
+/// How long the oldest bundle that another region is owed may stay unacknowledged before another way there
+/// is tried: longer than the end of a link takes to be noticed, and than a subscriber may take nothing.
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// After so many ways that did not help the next are tried half as often: all pairs of two aggregators here
+/// and two there.
+pub const STALL_TRIES: u32 = 4;
+/// The longest time between two of these tries.
+pub const STALL_TIMEOUT_MAX: Duration = Duration::from_secs(60);
+/// While a slow subscriber holds acknowledgements back, one of each origin and class leaves so often all
+/// the same.
+pub const HELD_MAX: Duration = Duration::from_secs(10);
+/// How long a node of the own region may leave the oldest bundle that it is owed unacknowledged.
+pub const WITHHELD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a client that hears from its edge rests before it asks whether the edge lives.
 pub const ASK_REST: Duration = Duration::from_millis(200);
 /// The same where an edge has so many clients that they would ask too often together.

@@ -10,6 +10,7 @@ mod hot {
     mod recorder;
     mod refusing;
     mod sealing;
+    mod stalls;
     mod threads;
     mod ways;
 }

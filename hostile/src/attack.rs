@@ -21,11 +21,15 @@ pub enum Attack {
     PoisonedPeers,
     /// Changes what it passes on between regions.
     Tampering,
+    /// Holds back what it is to pass on between regions.
+    WithheldBundles,
+    /// Wants everything and acknowledges nothing.
+    WithheldAcknowledgements,
     /// Nothing: what the others are compared with.
     Idle,
 }
 
-const ATTACKS: [(Attack, &str, &str); 9] = [
+const ATTACKS: [(Attack, &str, &str); 11] = [
     (Attack::BadSignature, "bad-signature", "bundles whose signatures do not hold"),
     (Attack::Equivocation, "equivocation", "two headers under one sequence"),
     (Attack::Replay, "replay", "what was heard before, again and to others"),
@@ -34,6 +38,12 @@ const ATTACKS: [(Attack, &str, &str); 9] = [
     (Attack::FalseAccusation, "false-accusation", "accusations of nodes that live"),
     (Attack::PoisonedPeers, "poisoned-peers", "peers that there are not, and wrong things of others"),
     (Attack::Tampering, "tampering", "an aggregator that changes what it passes on"),
+    (Attack::WithheldBundles, "withheld-bundles", "an aggregator that passes nothing on"),
+    (
+        Attack::WithheldAcknowledgements,
+        "withheld-acknowledgements",
+        "an edge that wants everything and acknowledges nothing",
+    ),
     (Attack::Idle, "idle", "nothing, for comparison"),
 ];
 
@@ -55,7 +65,8 @@ impl Attack {
 
     /// The role that it takes.
     pub fn role(self) -> Roles {
-        if self == Attack::Tampering { Roles::AGGREGATOR } else { Roles::EDGE }
+        let is_relay = matches!(self, Attack::Tampering | Attack::WithheldBundles);
+        if is_relay { Roles::AGGREGATOR } else { Roles::EDGE }
     }
 
     /// Whether a signature of the attacker's own proves it, so that every honest node bans it.

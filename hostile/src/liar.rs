@@ -9,7 +9,10 @@ use starling_core::time::Time;
 use starling_core::wire::bundle::{Bundle, Class, Section};
 use starling_core::wire::codec::Wire;
 use starling_core::wire::entry::{Extras, put_entry};
+use starling_core::wire::frame::FrameType;
 use starling_core::wire::message::{Interest, PeerRecord, Peers, Statements};
+
+use crate::Attack;
 
 /// A version of interest that no honest node reaches.
 pub const LATE_VERSION: u64 = 1 << 40;
@@ -140,9 +143,35 @@ pub fn poisoned(honest: impl IntoIterator<Item = (Admission, u64)>) -> Vec<Peers
     records.chunks(RECORDS_MAX).map(|part| Peers { records: part.to_vec(), more: false }).collect()
 }
 
+/// What becomes of a frame that a liar's machine or hot path sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It goes as it is.
+    Sent,
+    /// This body goes instead.
+    Changed(Bytes),
+    /// It does not go.
+    Lost,
+}
+
+/// What `me`, which attacks so, does to a frame that it is to send.
+pub fn fate(attack: Attack, me: ShortId, kind: FrameType, body: &Bytes) -> Fate {
+    let (is_bundle, is_acknowledgement) = (kind == FrameType::Bundle, kind == FrameType::Acknowledge);
+    if attack == Attack::Tampering && is_bundle {
+        return spoiled(body, me).map_or(Fate::Sent, Fate::Changed);
+    }
+    let holds_bundles = attack == Attack::WithheldBundles && is_bundle && !is_of(body, me);
+    let holds_acknowledgements = attack == Attack::WithheldAcknowledgements && is_acknowledgement;
+    if holds_bundles || holds_acknowledgements { Fate::Lost } else { Fate::Sent }
+}
+
+fn is_of(body: &Bytes, me: ShortId) -> bool {
+    Bundle::decode(body).is_ok_and(|(_, bundle)| bundle.origin == me)
+}
+
 /// The body of a bundle's frame with another last byte of its last entry; nothing if `me` sealed it.
-pub fn spoiled(body: &Bytes, me: ShortId) -> Option<Bytes> {
-    if Bundle::decode(body).is_ok_and(|(_, bundle)| bundle.origin == me) {
+fn spoiled(body: &Bytes, me: ShortId) -> Option<Bytes> {
+    if is_of(body, me) {
         return None;
     }
     let mut bytes = body.to_vec();

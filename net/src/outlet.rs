@@ -265,14 +265,21 @@ impl Outlets {
 #[derive(Debug)]
 pub(crate) struct Door(pub Arc<Outlets>);
 
+impl Door {
+    /// What leaves instead of a frame, in trials of hostile nodes.
+    fn twisted(&self, link: LinkSlot, parcel: Parcel) -> Option<Parcel> {
+        match &self.0.trial {
+            Some(trial) => trial.twist(link, parcel),
+            None => Some(parcel),
+        }
+    }
+}
+
 impl Outlet for Door {
     fn bundle(&self, link: LinkSlot, priority: bool, parcel: Parcel) -> Pressure {
         let links = self.0.links.pin();
         let Some(lanes) = links.get(&link) else { return Pressure::Gone };
-        let parcel = match &self.0.trial {
-            Some(trial) => trial.twist(link, parcel),
-            None => parcel,
-        };
+        let Some(parcel) = self.twisted(link, parcel) else { return Pressure::Fine };
         lanes.push(if priority { &lanes.priority } else { &lanes.bulk }, parcel)
     }
 
@@ -281,6 +288,7 @@ impl Outlet for Door {
     }
 
     fn acknowledge(&self, link: LinkSlot, parcel: Parcel) {
+        let Some(parcel) = self.twisted(link, parcel) else { return };
         if let Some(lanes) = self.0.links.pin().get(&link) {
             lanes.judge(&lanes.control, lanes.control.push_lazily(parcel, LINK_LANE_LIMIT_BYTES));
         }

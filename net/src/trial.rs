@@ -15,6 +15,7 @@ pub trait Trial: Debug + Send + Sync {
     fn begun(&self, outlet: Box<dyn Outlet>);
     /// The body of a bundle's frame came over a link.
     fn came(&self, link: LinkSlot, bundle: &Bytes);
-    /// A bundle's frame goes onto a link; what is returned goes instead.
-    fn twist(&self, link: LinkSlot, parcel: Parcel) -> Parcel;
+    /// A frame with a bundle or an acknowledgement is to go onto a link; what is returned goes instead, if
+    /// anything does.
+    fn twist(&self, link: LinkSlot, parcel: Parcel) -> Option<Parcel>;
 }

@@ -206,7 +206,9 @@ impl World {
         else {
             return;
         };
-        self.twist(from, &mut sent);
+        if !self.twist(from, &mut sent) {
+            return;
+        }
         match &sent.frame {
             Frame::Probe(_)
             | Frame::Control(

@@ -91,7 +91,7 @@ impl Hostile {
         match self.attack {
             Attack::BadSignature => links.iter().for_each(|link| self.send_forged(*link)),
             Attack::Equivocation => self.equivocate(&links),
-            Attack::Replay if self.is_first => {
+            Attack::Replay | Attack::WithheldAcknowledgements if self.is_first => {
                 out.push(Output::ControlToAll { links, body: ControlBody::Interest(wants_everything()) });
             }
             Attack::Replay => self.replay(&links),
@@ -114,7 +114,8 @@ impl Hostile {
                 }
             }
             // It does its worst as frames pass it.
-            Attack::Tampering | Attack::Idle => {}
+            Attack::Tampering | Attack::WithheldBundles | Attack::WithheldAcknowledgements | Attack::Idle => {
+            }
         }
         self.is_first = false;
     }

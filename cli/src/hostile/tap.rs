@@ -9,7 +9,7 @@ use starling_core::hot::{Outlet, Pressure};
 use starling_core::id::ShortId;
 use starling_core::machine::LinkSlot;
 use starling_core::wire::frame::{FRAME_HEADER_BYTES, FrameType, Parcel, frame};
-use starling_hostile::{Attack, spoiled};
+use starling_hostile::{Attack, Fate, fate};
 use starling_net::trial::Trial;
 
 /// Bundles that a replaying node remembers.
@@ -78,15 +78,22 @@ impl Trial for Tap {
         }
     }
 
-    fn twist(&self, _link: LinkSlot, parcel: Parcel) -> Parcel {
-        let is_tampering = self.attack == Attack::Tampering && self.is_on.load(Ordering::Relaxed);
-        let Some(me) = self.me.get().filter(|_| is_tampering) else { return parcel };
-        let whole = flat(&parcel);
-        match spoiled(&whole.slice(FRAME_HEADER_BYTES..), *me) {
-            Some(body) => frame(FrameType::Bundle, &body).into(),
-            None => parcel,
+    fn twist(&self, _link: LinkSlot, parcel: Parcel) -> Option<Parcel> {
+        let is_on = self.is_on.load(Ordering::Relaxed);
+        let (Some(me), Some(kind)) = (self.me.get().filter(|_| is_on), kind_of(&parcel)) else {
+            return Some(parcel);
+        };
+        match fate(self.attack, *me, kind, &flat(&parcel).slice(FRAME_HEADER_BYTES..)) {
+            Fate::Sent => Some(parcel),
+            Fate::Changed(body) => Some(frame(kind, &body).into()),
+            Fate::Lost => None,
         }
     }
+}
+
+/// The type of a frame.
+fn kind_of(parcel: &Parcel) -> Option<FrameType> {
+    FrameType::from_number(*parcel.front.get(4)?)
 }
 
 /// The frame in one piece.

@@ -89,11 +89,13 @@ pub enum Offence {
     FalseAccusation,
     /// Sent bundles that nobody here asked for.
     UnwantedBundle,
+    /// Acknowledged nothing of what it asked for, for longer than it may hold back.
+    Withheld,
 }
 
 impl Offence {
     /// All offences.
-    pub const ALL: [Offence; 7] = [
+    pub const ALL: [Offence; 8] = [
         Offence::InvalidSignature,
         Offence::MalformedFrame,
         Offence::Stale,
@@ -101,11 +103,14 @@ impl Offence {
         Offence::RefusedStatement,
         Offence::FalseAccusation,
         Offence::UnwantedBundle,
+        Offence::Withheld,
     ];
 
     /// What it takes off a reputation, in millionths.
     pub fn weight(self) -> u32 {
         match self {
+            // It has cost publishers half a minute, and is not to do so again soon.
+            Offence::Withheld => 600_000,
             Offence::InvalidSignature | Offence::MalformedFrame => 100_000,
             Offence::OverRate | Offence::RefusedStatement | Offence::FalseAccusation => 20_000,
             Offence::Stale => 10_000,
@@ -116,7 +121,7 @@ impl Offence {
     /// Whether honest nodes never do it, whatever others do.
     pub fn is_grave(self) -> bool {
         match self {
-            Offence::InvalidSignature | Offence::MalformedFrame => true,
+            Offence::InvalidSignature | Offence::MalformedFrame | Offence::Withheld => true,
             Offence::Stale
             | Offence::OverRate
             | Offence::RefusedStatement

@@ -21,6 +21,7 @@ pub mod relayed;
 pub mod seal;
 pub mod shard;
 mod spread;
+mod stalls;
 pub mod turn;
 pub mod view;
 pub mod window;
@@ -29,6 +30,7 @@ pub use plane::Plane;
 pub use relayed::Lane;
 
 use crate::conduct::{Offence, Proof};
+use crate::id::{RegionId, ShortId};
 use crate::machine::{ConnectionSlot, LinkSlot};
 use crate::wire::bundle::Bundle;
 use crate::wire::frame::Parcel;
@@ -56,6 +58,19 @@ pub enum Report {
     },
     /// An origin contradicted itself; nobody but the origin is at fault.
     Contradiction(Box<Proof>),
+    /// What this node owes a region is not acknowledged in time over the way in force, which passes over so
+    /// many better ones. Nobody is at fault: a subscriber there may be slow.
+    Stalled {
+        /// The region.
+        region: RegionId,
+        /// Ways passed over, as [`view::View::detours`] has it.
+        detour: u16,
+    },
+    /// A node of this region acknowledges nothing, for longer than an honest one may.
+    Withheld {
+        /// Which.
+        node: ShortId,
+    },
 }
 
 /// Where the hot path's effects go. Calls never block.

@@ -64,11 +64,11 @@ pub fn find_owed(step: &Step<'_>, drafts: &Drafts) -> (Vec<Owed>, Vec<u16>) {
 /// How a bundle goes to a destination; where a run begins matters to those alone who pass it on to another
 /// region.
 pub fn passage(step: &Step<'_>, owed: &Owed, is_first: bool) -> Passage {
-    let (region, is_first) = match owed.to {
-        Destination::Region(region) => (region, is_first),
-        Destination::Node(_) | Destination::Local => (step.plane.me.region, false),
+    let (region, is_first, detour) = match owed.to {
+        Destination::Region(region) => (region, is_first, step.view.detour(region).1),
+        Destination::Node(_) | Destination::Local => (step.plane.me.region, false, 0),
     };
-    Passage { hops: 0, is_first, region, view: 0, routes: owed.routes.clone() }
+    Passage { is_first, detour, region, routes: owed.routes.clone(), ..Passage::default() }
 }
 
 /// Sends a bundle to one destination over a link.

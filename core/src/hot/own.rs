@@ -24,6 +24,7 @@ use super::deliver::{Delivery, Scratch, deliver_section};
 use super::owed::{Owed, Parts, find_owed, passage, send};
 use super::plane::{Plane, Touched};
 use super::seal::{Author, Drafts, Open, Sealed, unpack};
+use super::stalls::Stalls;
 use super::view::View;
 use crate::hash::HashMap;
 use crate::id::{AgentId, RegionId, ShortId};
@@ -192,6 +193,7 @@ pub struct OwnState {
     retained_bytes: usize,
     tokens: u64,
     refilled: Time,
+    stalls: Stalls,
     scratch: Scratch,
     done: Vec<(ConnectionSlot, u64)>,
 }
@@ -203,6 +205,7 @@ impl Default for OwnState {
             retained_bytes: 0,
             tokens: limits::SEALS_BURST,
             refilled: Time::ZERO,
+            stalls: Stalls::default(),
             scratch: Scratch::default(),
             done: Vec::new(),
         }
@@ -235,7 +238,13 @@ impl OwnState {
             }
             Task::Resend(to) => self.resend(step, to),
             Task::Forget(to) => self.forget(step, to),
-            Task::Tick => {}
+            Task::Tick => {
+                let retained = self.lanes.iter().flat_map(|lane| lane.retained.iter().flatten());
+                let owed = retained.flat_map(|Retained { bundle, owed, .. }| {
+                    owed.iter().map(|owed| (owed.to, bundle.class, bundle.sequence))
+                });
+                self.stalls.tick(step, owed);
+            }
         }
     }
 

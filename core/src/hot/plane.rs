@@ -1,7 +1,8 @@
 //! A node's hot path as its connections see it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -19,6 +20,7 @@ use crate::conduct::{Budget, Offence};
 use crate::hash::Folded;
 use crate::id::{AgentId, RegionId, ShortId};
 use crate::identity::Signer;
+use crate::limits;
 use crate::machine::{ConnectionSlot, Destination, LinkSlot};
 use crate::time::{Now, Time};
 use crate::wire::bundle::{Bundle, Class};
@@ -48,7 +50,7 @@ pub struct Touched {
 
 /// An acknowledgement that waits for a slow subscriber.
 #[derive(Debug)]
-enum Held {
+pub(super) enum Held {
     Own { connection: ConnectionSlot, class: Class, sequence: u64 },
     Other { connection: ConnectionSlot, stream: Stream, sequence: u64, missing: Vec<u16> },
 }
@@ -73,6 +75,7 @@ pub struct Plane {
     pub(super) flows: Flows,
     pub(super) secret: u64,
     budget: Budget,
+    looked: AtomicU64,
     view: ArcSwap<View>,
     own: Turn<own::Task, OwnState>,
     hosts: Map<AgentId, Host>,
@@ -81,6 +84,8 @@ pub struct Plane {
     /// The link over which each held acknowledgement of others' bundles will go: the one that the last
     /// copy came by.
     held_links: Map<(Stream, u64), LinkSlot>,
+    /// When one of a stream's acknowledgements was let go last although it is held, or the first was held.
+    let_go: Map<Stream, Time>,
     outlet: Box<dyn Outlet>,
 }
 
@@ -104,12 +109,14 @@ impl Plane {
             flows: Flows::default(),
             secret,
             budget: Budget::new(crate::limits::CHECKS_PER_SECOND, Time::ZERO),
+            looked: AtomicU64::new(0),
             view: ArcSwap::from_pointee(View::empty(secret)),
             own: Turn::new(OwnState::default()),
             hosts: Map::default(),
             homes: Map::default(),
             held: SegQueue::new(),
             held_links: Map::default(),
+            let_go: Map::default(),
             outlet,
         }
     }
@@ -197,6 +204,18 @@ impl Plane {
         self.flows.rotate(now.mono);
         self.release_held(now, touched);
         self.run_own(now, own::Task::Tick, touched);
+        self.look_at_transit(now, touched);
+    }
+
+    /// Once a second, what others of this region do not acknowledge.
+    fn look_at_transit(&self, now: Now, touched: &mut Touched) {
+        let looked = self.looked.load(Ordering::Relaxed);
+        let is_due = now.mono.since(Time(looked)) >= Duration::from_secs(1);
+        // Of several callers one looks.
+        let order = Ordering::Relaxed;
+        if is_due && self.looked.compare_exchange(looked, now.mono.0, order, order).is_ok() {
+            self.on_every_shard(now, touched, || shard::Task::Look);
+        }
     }
 
     /// The view is read anew for each task: one that was left by somebody else may rely on a newer
@@ -378,16 +397,13 @@ impl Plane {
         }
     }
 
-    pub(super) fn hold(
-        &self,
-        connection: ConnectionSlot,
-        to: LinkSlot,
-        stream: Stream,
-        sequence: u64,
-        missing: Vec<u16>,
-    ) {
-        self.held_links.pin().insert((stream, sequence), to);
-        self.held.push(Held::Other { connection, stream, sequence, missing });
+    /// Holds an acknowledgement back that would go to `to`.
+    pub(super) fn hold(&self, now: Time, to: LinkSlot, held: Held) {
+        if let Held::Other { stream, sequence, .. } = &held {
+            self.held_links.pin().insert((*stream, *sequence), to);
+            self.let_go.pin().get_or_insert(*stream, now);
+        }
+        self.held.push(held);
     }
 
     pub(super) fn hold_own(&self, connection: ConnectionSlot, class: Class, sequence: u64) {
@@ -400,6 +416,19 @@ impl Plane {
         self.held_links.pin().update((stream, sequence), |_| to).is_some()
     }
 
+    /// Whether one is let go all the same: the oldest of its stream, and the first in a while, so that the
+    /// origin sees that this node goes on and its subscriber is slow. What is acknowledged is in the
+    /// subscriber's queue.
+    fn may_let_go(&self, now: Time, held: &Held) -> bool {
+        let Held::Other { stream, .. } = held else { return false };
+        let let_go = self.let_go.pin();
+        let is_due = now.since(*let_go.get_or_insert(*stream, now)) >= limits::HELD_MAX;
+        if is_due {
+            let_go.insert(*stream, now);
+        }
+        is_due
+    }
+
     /// Acknowledges what waited for subscribers that have caught up.
     fn release_held(&self, now: Now, touched: &mut Touched) {
         for _ in 0..self.held.len() {
@@ -407,7 +436,8 @@ impl Plane {
             let connection = match &held {
                 Held::Own { connection, .. } | Held::Other { connection, .. } => *connection,
             };
-            if !self.outlet.has_drained(connection) {
+            let has_drained = self.outlet.has_drained(connection);
+            if !has_drained && !self.may_let_go(now.mono, &held) {
                 self.held.push(held);
                 continue;
             }
@@ -418,6 +448,9 @@ impl Plane {
                     self.run_own(now, own::Task::Acknowledged { by, class, sequences, missing }, touched);
                 }
                 Held::Other { stream, sequence, missing, .. } => {
+                    if has_drained {
+                        self.let_go.pin().remove(&stream);
+                    }
                     if let Some(to) = self.held_links.pin().remove(&(stream, sequence)) {
                         touched.acknowledgements.add(*to, stream, sequence, &missing);
                     }

@@ -14,7 +14,9 @@ use super::counters::{Counters, Stage};
 use super::deliver::{Delivery, Scratch, deliver_section};
 use super::headers::Headers;
 use super::own::Step;
+use super::plane::Held;
 use super::spread::{find_owed, forward, spreading};
+use super::stalls::Stalls;
 use super::turn::Turn;
 use super::view::Origin;
 use super::window::{Seen, Window};
@@ -23,7 +25,7 @@ use crate::conduct::{Offence, Opening, Proof};
 use crate::hash::HashMap;
 use crate::id::{RegionId, ShortId};
 use crate::limits;
-use crate::machine::{ConnectionSlot, LinkSlot};
+use crate::machine::{ConnectionSlot, Destination, LinkSlot};
 use crate::wire::bundle::{Bundle, Class, Passage, SIGNATURE_BYTES, SectionSet};
 use crate::wire::message::{ControlBody, Reroute};
 
@@ -59,6 +61,8 @@ pub enum Task {
     Resend(ShortId),
     /// A node of this region is gone.
     Forget(ShortId),
+    /// Time passes: who does not acknowledge is told of.
+    Look,
 }
 
 /// A bundle that others of this region do not have yet.
@@ -88,6 +92,7 @@ pub struct State {
     /// Bundles that others of this region lack, by sequence.
     transit: [BTreeMap<u64, Transit>; 4],
     transit_bytes: usize,
+    stalls: Stalls,
     /// What was answered about directed sections that found nobody, for copies that come while the
     /// origin may still wait for the answer.
     unfound: [BTreeMap<u64, Vec<u16>>; 4],
@@ -100,6 +105,9 @@ pub struct State {
     good: Option<([u8; 32], [u8; SIGNATURE_BYTES])>,
     /// The last headers that were found good.
     headers: Headers,
+    /// The link of a relay over which something came that the origin had not signed so: a bundle is missing
+    /// there, and until a run begins anew, or over another link, nothing is to overtake it.
+    spoiled: Option<LinkSlot>,
     /// Whether the machine knows that this origin contradicted itself.
     is_convicted: bool,
     scratch: Scratch,
@@ -135,6 +143,13 @@ impl State {
             }
             Task::Resend(node) => self.resend(step, node),
             Task::Forget(node) => self.forget(step, node),
+            Task::Look => {
+                let transit = self.transit.iter().flat_map(BTreeMap::values);
+                let owed = transit.flat_map(|Transit { bundle, owed, .. }| {
+                    owed.iter().map(|(node, _)| (Destination::Node(*node), bundle.class, bundle.sequence))
+                });
+                self.stalls.tick(step, owed);
+            }
         }
     }
 
@@ -163,8 +178,17 @@ impl State {
         if !was_good {
             plane.pay_check(step.view, step.now, from);
             if !bundle.is_genuine(&origin.key) {
+                if step.view.peers.get(&from) != Some(&origin.id) {
+                    self.spoiled = Some(from);
+                }
                 return plane.refuse(step.view, step.now, from, Offence::InvalidSignature);
             }
+        }
+        if self.spoiled == Some(from) {
+            if !passage.is_first {
+                return Counters::add(&plane.counters.unroutable_bundles, 1);
+            }
+            self.spoiled = None;
         }
         self.good = Some(signed);
         let verified = plane.outlet().stopwatch();
@@ -232,7 +256,7 @@ impl State {
 
     /// Toward another region; nothing is kept, the origin sends again when this way fails.
     fn pass_on(&mut self, step: &mut Step<'_>, from: LinkSlot, passage: &Passage, bundle: &Bundle) -> bool {
-        let Some(link) = step.view.way(bundle.origin, passage.region) else {
+        let Some(link) = step.view.way(bundle.origin, passage.region, passage.detour) else {
             // The run has a hole now, also when the same way comes back.
             self.runs.remove(&(passage.region, bundle.class));
             Counters::add(&step.plane.counters.unroutable_bundles, 1);
@@ -325,7 +349,8 @@ impl State {
         }
         self.remember_unfound(bundle, &missing);
         let Some(connection) = slow else { return Some(Some(missing)) };
-        step.plane.hold(connection, from, stream_of(step, bundle), bundle.sequence, missing);
+        let (stream, sequence) = (stream_of(step, bundle), bundle.sequence);
+        step.plane.hold(step.now.mono, from, Held::Other { connection, stream, sequence, missing });
         Some(None)
     }
 

@@ -8,7 +8,7 @@ use crate::wire::bundle::{Bundle, Passage, SectionSet};
 
 /// How what came from another region goes to nodes of this one.
 pub(super) fn spreading(step: &Step<'_>) -> Passage {
-    Passage { hops: 1, is_first: false, region: step.plane.me.region, view: 0, routes: Vec::new() }
+    Passage { hops: 1, region: step.plane.me.region, ..Passage::default() }
 }
 
 /// To one node of this region.

@@ -1,6 +1,6 @@
 //! What the machine decided, as the hot path reads it: immutable, replaced as a whole.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::conduct::Gate;
@@ -72,6 +72,9 @@ pub struct View {
     pub lost: Arc<BTreeSet<ShortId>>,
     /// For each other region the peers that lead there.
     pub ways: Arc<HashMap<RegionId, Vec<ShortId>>>,
+    /// How many ways this node passes over toward a region, since what it sent by them was not acknowledged
+    /// in time; a region that is not here is reached by the best.
+    pub detours: Arc<BTreeMap<RegionId, u16>>,
     /// Subscriptions of agents here ([`subscription`]).
     pub local: Trie<u64>,
     /// What others want: indices into `destinations`.
@@ -92,6 +95,7 @@ impl View {
             banned: Arc::default(),
             lost: Arc::default(),
             ways: Arc::default(),
+            detours: Arc::default(),
             local: Trie::new(seed),
             remote: Trie::new(seed),
             destinations: Arc::default(),
@@ -100,11 +104,29 @@ impl View {
 
     /// The link over which bundles of `origin` leave for `region`: rendezvous hashing over the peers
     /// that lead there, so that all of an origin's bundles take one way, and only those of a lost
-    /// peer move.
-    pub fn way(&self, origin: ShortId, region: RegionId) -> Option<LinkSlot> {
-        let peers = self.ways.get(&region)?;
-        let linked = peers.iter().filter_map(|peer| self.links.get(peer).map(|link| (*peer, *link)));
-        linked.max_by_key(|(peer, _)| (rendezvous(origin.0, peer.0), peer.0)).map(|(_, link)| link)
+    /// peer move. Passes over `detour` of them, beginning again behind the last.
+    pub fn way(&self, origin: ShortId, region: RegionId, detour: u16) -> Option<LinkSlot> {
+        let rank = |peer: ShortId| (rendezvous(origin.0, peer.0), peer.0);
+        if detour == 0 {
+            return self.linked_ways(region).max_by_key(|(peer, _)| rank(*peer)).map(|(_, link)| link);
+        }
+        let mut ways: Vec<_> = self.linked_ways(region).map(|(peer, link)| (rank(peer), link)).collect();
+        ways.sort_unstable_by_key(|(rank, _)| std::cmp::Reverse(*rank));
+        let place = usize::from(detour).checked_rem(ways.len())?;
+        Some(ways[place].1)
+    }
+
+    fn linked_ways(&self, region: RegionId) -> impl Iterator<Item = (ShortId, LinkSlot)> + '_ {
+        let peers = self.ways.get(&region).into_iter().flatten();
+        peers.filter_map(|peer| self.links.get(peer).map(|link| (*peer, *link)))
+    }
+
+    /// How many ways this node passes over toward a region, and how many the node after it is to: first all
+    /// ways from here are tried, then all of these with the next ways from there.
+    pub fn detour(&self, region: RegionId) -> (u16, u16) {
+        let Some(detour) = self.detours.get(&region) else { return (0, 0) };
+        let ways = u16::try_from(self.linked_ways(region).count()).unwrap_or(u16::MAX).max(1);
+        (detour % ways, detour / ways)
     }
 
     /// Whether bundles of `origin` may come over a link: from itself, or from who passes on what others
@@ -123,7 +145,7 @@ impl View {
     pub fn link_to(&self, origin: ShortId, destination: Destination) -> Option<LinkSlot> {
         match destination {
             Destination::Node(node) => self.links.get(&node).copied(),
-            Destination::Region(region) => self.way(origin, region),
+            Destination::Region(region) => self.way(origin, region, self.detour(region).0),
             Destination::Local => None,
         }
     }

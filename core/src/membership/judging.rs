@@ -108,6 +108,9 @@ impl Neighbours {
         match report {
             Report::Offence { from, offence } => self.offended(now, from, offence, out),
             Report::Contradiction(proof) => self.judge(now, None, &proof, out),
+            // Whoever routes takes another way.
+            Report::Stalled { .. } => Vec::new(),
+            Report::Withheld { node } => self.withheld(now, node, out),
         }
     }
 
@@ -119,6 +122,16 @@ impl Neighbours {
         self.changed = Changed::Own;
         match self.banned_until(now, id) {
             Some(until) => self.expel(now, id, until, reason_of(offence), out),
+            None => Vec::new(),
+        }
+    }
+
+    /// A node of this region acknowledges nothing. Where a relay lies between it may be the relay's fault,
+    /// and a new relayed link is made.
+    fn withheld(&mut self, now: Now, id: ShortId, out: &mut Outbox) -> Vec<Fact> {
+        match self.known.get(&id).and_then(|known| known.link) {
+            Some(link) if link.is_relayed() => self.link_down(now, link, false, out),
+            Some(link) => self.offended(now, link, Offence::Withheld, out),
             None => Vec::new(),
         }
     }
@@ -241,6 +254,7 @@ impl Neighbours {
 fn reason_of(offence: Offence) -> &'static str {
     match offence {
         Offence::InvalidSignature => "it sends what nobody signed",
+        Offence::Withheld => "it acknowledges nothing",
         Offence::MalformedFrame => "it sends what no version of the protocol allows",
         Offence::Stale
         | Offence::OverRate

@@ -37,6 +37,8 @@ pub struct Routes {
     open: BTreeSet<(RegionId, ShortId)>,
     opened: BTreeSet<RegionId>,
     resend: BTreeSet<Destination>,
+    /// Ways passed over toward a region ([`View::detours`]).
+    detours: BTreeMap<RegionId, u16>,
     forget: BTreeSet<Destination>,
     /// Peers that may have missed something and have yet to say what they want: they were lost and
     /// are back, or were met late.
@@ -66,6 +68,7 @@ impl Routes {
             open: BTreeSet::new(),
             opened: BTreeSet::new(),
             resend: BTreeSet::new(),
+            detours: BTreeMap::new(),
             forget: BTreeSet::new(),
             returned: BTreeSet::new(),
             cut_off: BTreeSet::new(),
@@ -172,6 +175,7 @@ impl Routes {
             None => region == RegionId(0),
         };
         if is_cut_off {
+            self.detours.remove(&region);
             if region != RegionId(0) && self.cut_off.len() < REGIONS_MAX {
                 self.cut_off.insert(region);
             }
@@ -271,6 +275,16 @@ impl Routes {
         self.touch(now);
     }
 
+    /// What is owed to a region is not acknowledged by a way that passes over `detour` others: the next is
+    /// taken, and kept, since it need only be one that works. A way that was left meanwhile is not meant.
+    pub fn stalled(&mut self, now: Now, region: RegionId, detour: u16) {
+        let present = self.detours.get(&region).copied().unwrap_or_default();
+        if present == detour && self.ways.contains_key(&region) {
+            self.detours.insert(region, detour.wrapping_add(1));
+            self.reroute(now, region);
+        }
+    }
+
     /// A peer is lost: what it wanted and where it led. Returns what it had declared, by region.
     pub fn peer_lost(&mut self, now: Now, peer: ShortId) -> Vec<(RegionId, Change)> {
         let declared: Vec<RegionId> =
@@ -326,6 +340,7 @@ impl Routes {
             ways.entry(*region).or_default().push(*peer);
         }
         self.last.ways = Arc::new(ways);
+        self.last.detours = Arc::new(self.detours.clone());
         out.push(Output::View(Box::new(self.last.clone())));
         neighbours.view_published();
         for to in std::mem::take(&mut self.forget) {

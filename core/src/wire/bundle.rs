@@ -60,6 +60,9 @@ pub struct Passage {
     /// passes bundles on drops those of a run whose beginning it did not see on the same way, since
     /// later ones must not overtake earlier ones that went another way.
     pub is_first: bool,
+    /// How many ways on from the next node the origin passes over: what it sent by them was not
+    /// acknowledged in time.
+    pub detour: u16,
     /// The region that this copy is for.
     pub region: RegionId,
     /// The view that the sender routed by; zero where no tree is in use.
@@ -180,7 +183,7 @@ impl Bundle {
         front.put_u8(u8::from(passage.is_first));
         front.put_u16_le(u16::try_from(passage.routes.len()).expect("at most one route a section"));
         front.put_u16_le(u16::try_from(self.sections.len()).expect("at most one section an entry"));
-        front.put_u16_le(0);
+        front.put_u16_le(passage.detour);
         front.put_u32_le(u32::try_from(self.header.len()).expect("headers are bounded by 64 KiB"));
         front.put_u64_le(passage.region.0);
         front.put_u64_le(passage.view);
@@ -210,7 +213,7 @@ impl Bundle {
         let is_first = reader.u8()? & 1 == 1;
         let routes_count = usize::from(reader.u16()?);
         let sections_count = usize::from(reader.u16()?);
-        reader.u16()?;
+        let detour = reader.u16()?;
         let header_length = reader.u32()? as usize;
         let region = RegionId(reader.u64()?);
         let view = reader.u64()?;
@@ -242,7 +245,7 @@ impl Bundle {
             return Err(DecodeError::Invalid("route"));
         }
         reader.finish()?;
-        Ok((Passage { hops, is_first, region, view, routes }, bundle))
+        Ok((Passage { hops, is_first, detour, region, view, routes }, bundle))
     }
 }
 

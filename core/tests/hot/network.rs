@@ -146,6 +146,11 @@ impl Network {
         self.wires[&link].0
     }
 
+    /// The other end of an end of a link.
+    pub fn far_end(&self, link: LinkSlot) -> LinkSlot {
+        self.wires[&link].1
+    }
+
     /// The end at `left` of the link between two nodes.
     pub fn link(&self, left: usize, right: usize) -> Option<LinkSlot> {
         self.nodes[left].links.iter().find(|(_, peer)| **peer == right).map(|(link, _)| *link)

@@ -34,14 +34,15 @@ impl World {
         match attack {
             Attack::BadSignature => links.into_iter().for_each(|link| self.send_forged(node, link)),
             Attack::Equivocation => self.equivocate(node, &links),
-            Attack::Replay if is_first => self.listen(&links),
+            Attack::Replay | Attack::WithheldAcknowledgements if is_first => self.listen(&links),
             Attack::Replay => self.replay(node, &links),
             Attack::Flood => links.into_iter().for_each(|link| self.flood(node, link)),
             Attack::GiantFrame => links.into_iter().for_each(|(link, _)| self.send_giant(link)),
             Attack::FalseAccusation => self.accuse(node, &links),
             Attack::PoisonedPeers => self.poison(node, &links),
             // It does its worst as frames pass it.
-            Attack::Tampering | Attack::Idle => {}
+            Attack::Tampering | Attack::WithheldBundles | Attack::WithheldAcknowledgements | Attack::Idle => {
+            }
         }
         self.settle(node);
     }

@@ -13,6 +13,8 @@ use std::collections::VecDeque;
 pub use starling_hostile::Attack;
 
 use starling_core::time::Time;
+use starling_core::wire::frame::FrameType;
+use starling_hostile::{Fate, fate};
 
 use crate::link::{Frame, Sent};
 use crate::world::World;
@@ -53,15 +55,23 @@ impl World {
         }
     }
 
-    /// What becomes of a frame that a node sends.
-    pub(crate) fn twist(&mut self, node: usize, sent: &mut Sent) {
-        let is_on = self.hostile.get(&node).is_some_and(|hostile| hostile.since.is_some());
-        let attack = self.hostile.get(&node).map(|hostile| hostile.attack);
-        let (true, Some(Attack::Tampering), Frame::Bundle(body)) = (is_on, attack, &sent.frame) else {
-            return;
+    /// What becomes of a frame that a node sends; false if it does not leave.
+    pub(crate) fn twist(&mut self, node: usize, sent: &mut Sent) -> bool {
+        let Some(hostile) = self.hostile.get(&node).filter(|hostile| hostile.since.is_some()) else {
+            return true;
         };
-        if let Some(body) = starling_hostile::spoiled(body, self.nodes[node].id()) {
-            sent.frame = Frame::Bundle(body);
+        let (kind, body) = match &sent.frame {
+            Frame::Bundle(body) => (FrameType::Bundle, body),
+            Frame::Acknowledge(body) => (FrameType::Acknowledge, body),
+            Frame::Copies(_) | Frame::Relayed(_) | Frame::Control(..) | Frame::Probe(_) => return true,
+        };
+        match fate(hostile.attack, self.nodes[node].id(), kind, body) {
+            Fate::Sent => true,
+            Fate::Changed(body) => {
+                sent.frame = Frame::Bundle(body);
+                true
+            }
+            Fate::Lost => false,
         }
     }
 }

@@ -159,3 +159,15 @@ fn what_others_say_of_a_linked_peer_changes_nothing() {
     let known = node.get(id(3)).expect("it is linked");
     assert_eq!((known.incarnation, &known.addresses[..]), (1, &["node-3:1".to_string()][..]));
 }
+
+#[test]
+fn who_acknowledges_nothing_has_no_link_for_a_while() {
+    let (mut node, mut out) = (me(Roles::EDGE, &[]), Outbox::new());
+    linked(&mut node, at(0), &[2, 3], &mut out);
+    let facts = node.on_report(at(1), Report::Withheld { node: id(2) }, &mut out);
+    assert_eq!(facts, [Fact::Down(id(2), LinkSlot(2)), Fact::Lost(id(2))]);
+    assert_eq!((told(&mut out).1, status(&node, 2).as_str()), (vec![LinkSlot(2)], "banned"));
+    assert_eq!(node.on_report(at(2), Report::Withheld { node: id(2) }, &mut out), []);
+    assert_eq!(status(&node, 3), "up");
+    node.check();
+}

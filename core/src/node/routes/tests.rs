@@ -169,3 +169,27 @@ fn regions_are_bounded() {
     bench.flush();
     assert_eq!(bench.wanting("a").len(), REGIONS_MAX);
 }
+
+#[test]
+fn a_stalled_way_is_passed_over_once_for_each_time_it_was_in_force() {
+    let mut bench = Bench::new();
+    bench.declare(LEFT, WEST, &["a"], &[]);
+    bench.flush();
+    let detour = |bench: &Bench| bench.view.as_ref().and_then(|view| view.detours.get(&WEST).copied());
+    assert_eq!(detour(&bench), None);
+    // Two classes that wait for the same way tell of it twice.
+    bench.routes.stalled(bench.now, WEST, 0);
+    bench.routes.stalled(bench.now, WEST, 0);
+    assert!(bench.flush());
+    assert_eq!(detour(&bench), Some(1));
+    assert!(matches!(bench.after[..], [Output::Resend(Destination::Region(WEST))]), "{:?}", bench.after);
+    bench.routes.stalled(bench.now, RegionId(77), 0);
+    bench.routes.stalled(bench.now, WEST, 1);
+    bench.flush();
+    assert_eq!(detour(&bench), Some(2));
+    assert_eq!(bench.view.as_ref().map(|view| view.detours.len()), Some(1));
+    // Whoever cannot be reached at all is reached by the best way when it is back.
+    bench.routes.peer_lost(bench.now, LEFT);
+    bench.flush();
+    assert_eq!(detour(&bench), None);
+}

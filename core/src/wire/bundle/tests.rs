@@ -58,7 +58,8 @@ fn small() -> Bundle {
 }
 
 fn passage() -> Passage {
-    Passage { hops: 2, is_first: true, region: RegionId(0x66), view: 0x77, routes: vec![(1, ShortId(0x88))] }
+    let routes = vec![(1, ShortId(0x88))];
+    Passage { hops: 2, is_first: true, detour: 3, region: RegionId(0x66), view: 0x77, routes }
 }
 
 fn flat(parcel: &Parcel) -> Bytes {
@@ -88,8 +89,8 @@ fn golden_bundle() {
     let expected = [
         // Frame: length 301, bundle, no flags.
         "2d0100001000",
-        // Passage: 2 hops, first of a run, 1 route, 2 sections, reserved, header of 251 bytes.
-        "0201010002000000fb000000",
+        // Passage: 2 hops, first of a run, 1 route, 2 sections, 3 ways passed over, header of 251 bytes.
+        "0201010002000300fb000000",
         // Region, view; section 1 is for edge 0x88; both sections are here.
         &u64s(0x66),
         &u64s(0x77),
@@ -260,7 +261,7 @@ proptest! {
     fn any_copy_round_trips(
         bundle in any_bundle(),
         choice in prop::collection::vec(any::<bool>(), 40),
-        numbers in any::<(u8, bool, u64, u64)>(),
+        numbers in any::<(u8, bool, u16, u64, u64)>(),
         routes in prop::collection::vec((any::<prop::sample::Index>(), any::<u64>()), 0..5),
     ) {
         let mut keep = SectionSet::default();
@@ -270,8 +271,8 @@ proptest! {
             0 => Vec::new(),
             count => routes.iter().map(|(at, edge)| (at.index(count) as u16, ShortId(*edge))).collect(),
         };
-        let (hops, is_first, region, view) = numbers;
-        let passage = Passage { hops, is_first, region: RegionId(region), view, routes };
+        let (hops, is_first, detour, region, view) = numbers;
+        let passage = Passage { hops, is_first, detour, region: RegionId(region), view, routes };
         let (got_passage, got) = Bundle::decode(&body(&bundle, &passage, &keep)).unwrap();
         prop_assert_eq!(got_passage, passage);
         prop_assert_eq!(SectionSet::present_in(&got), keep);
