@@ -42,7 +42,7 @@ pub(crate) async fn serve(hub: Arc<Hub>, greeted: Greeted) {
     };
     drop(turn);
     let slot = hub.connection_slot();
-    let lane = Arc::new(AgentLane::new(connection.clone()));
+    let lane = Arc::new(AgentLane::new(Some(connection.clone())));
     hub.outlets.connections.pin().insert(slot, Arc::clone(&lane));
     let writer = tokio::spawn(write(Arc::clone(&hub), Arc::clone(&lane), send));
     let reader = Reader::new(Arc::clone(&hub), slot, Arc::clone(&lane), terms);
@@ -56,6 +56,8 @@ pub(crate) async fn serve(hub: Arc<Hub>, greeted: Greeted) {
     if let Err(Refusal { code, reason }) = refusal {
         connection.close(code.into(), reason.as_bytes());
     }
+    // The client may have said all it had to say, and still listen.
+    connection.closed().await;
     end(&hub, slot, &lane).await;
     writer.abort();
 }
@@ -66,9 +68,8 @@ async fn answer(connection: &Connection, hub: &Hub) {
     connection.closed().await;
 }
 
-/// Waits for the connection's end after its client said all it had to say, and cleans up.
+/// Cleans up after a connection that ended.
 async fn end(hub: &Hub, slot: ConnectionSlot, lane: &AgentLane) {
-    lane.connection.closed().await;
     lane.lane.close();
     hub.outlets.connections.pin().remove(&slot);
     hub.input(Input::Disconnected { connection: slot }).await;
@@ -93,7 +94,7 @@ async fn write(hub: Arc<Hub>, lane: Arc<AgentLane>, mut stream: SendStream) {
     match lane.lane.write_to(&mut stream, Some(STALL), pause, || {}).await {
         Ok(()) => {}
         Err(Interrupted::Write) => {
-            lane.connection.close(CloseCode::Protocol.into(), b"the client stopped its stream");
+            lane.close(CloseCode::Protocol, b"the client stopped its stream");
         }
         Err(Interrupted::Stalled) => lane.cut(),
     }

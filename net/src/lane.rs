@@ -175,6 +175,17 @@ impl Lane {
         result
     }
 
+    /// Takes what is queued, for who reads it in this very process; `None` once the lane is closed and
+    /// empty.
+    pub async fn read(&self) -> Option<Vec<Bytes>> {
+        let Some(batch) = self.next_batch(|_| None).await else {
+            self.finished.store(true, Ordering::Release);
+            return None;
+        };
+        self.settle(batch.cost_bytes);
+        Some(batch.pieces)
+    }
+
     async fn write_all_to(
         &self,
         stream: &mut SendStream,

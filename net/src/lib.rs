@@ -16,6 +16,7 @@ pub mod endpoint;
 mod execute;
 mod frugal;
 mod handshakes;
+pub mod guest;
 mod hello;
 mod hub;
 mod lane;
@@ -33,4 +34,5 @@ pub mod trial;
 pub mod trust;
 
 pub use endpoint::CloseCode;
-pub use node::{Node, NodeHandle, NodeSettings, Start, StartError};
+pub use guest::Guest;
+pub use node::{Node, NodeHandle, NodeSettings, Start, StartError, Udp};

@@ -28,6 +28,7 @@ use crate::driver::{Driver, INPUTS_MAX, PROPOSALS_MAX, keep_log};
 use crate::endpoint::CloseCode;
 use crate::execute::Executor;
 use crate::handshakes::{Answer, Handshakes, Turn};
+use crate::guest::Guest;
 use crate::hello::hello_frame;
 use crate::hub::{DIALS_MAX, Hub};
 use crate::lane::Lane;
@@ -290,6 +291,15 @@ fn serve(hub: Arc<Hub>, greeted: Greeted) {
     }
 }
 
+/// UDP traffic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Udp {
+    /// Datagrams.
+    pub datagrams: u64,
+    /// Calls of the system that carried them: one carries several where the system can.
+    pub syscalls: u64,
+}
+
 /// A running node. Dropping it ends the node at once, without good-bye.
 #[derive(Debug)]
 pub struct NodeHandle {
@@ -319,6 +329,25 @@ impl NodeHandle {
     /// Feeds its machine; waits while the machine has too many inputs, fails once the node ended.
     pub fn inputs(&self) -> mpsc::Sender<Input> {
         self.hub.inputs.clone()
+    }
+
+    /// A place for agents of this very process.
+    pub fn guest(&self) -> Guest {
+        Guest::enter(Arc::clone(&self.hub))
+    }
+
+    /// What its open connections have sent.
+    pub fn sent(&self) -> Udp {
+        let (links, connections) = (self.hub.outlets.all_links(), self.hub.outlets.all_connections());
+        let of_links = links.iter().map(|link| &link.connection);
+        let of_agents = connections.iter().filter_map(|lane| lane.connection.as_ref());
+        let mut sent = Udp::default();
+        for connection in of_links.chain(of_agents) {
+            let stats = connection.stats().udp_tx;
+            sent.datagrams += stats.datagrams;
+            sent.syscalls += stats.ios;
+        }
+        sent
     }
 
     /// Its events: the first listener hears those since the start, others from now on. One that is

@@ -84,13 +84,14 @@ impl LinkLanes {
 pub(crate) struct AgentLane {
     pub lane: Lane,
     pub table: AgentTable,
-    pub connection: Connection,
+    /// None of guests in this process.
+    pub connection: Option<Connection>,
     /// Whether it has yet to acknowledge a system update.
     pub owes: AtomicBool,
 }
 
 impl AgentLane {
-    pub fn new(connection: Connection) -> AgentLane {
+    pub fn new(connection: Option<Connection>) -> AgentLane {
         AgentLane {
             lane: Lane::new(limits::DELIVERY_BYTES_MAX),
             table: AgentTable::default(),
@@ -110,7 +111,14 @@ impl AgentLane {
     /// Ends the connection of a client that does not read.
     pub fn cut(&self) {
         self.lane.close();
-        self.connection.close(CloseCode::TooSlow.into(), b"deliveries were not read in time");
+        self.close(CloseCode::TooSlow, b"deliveries were not read in time");
+    }
+
+    /// Closes the connection, if there is one.
+    pub fn close(&self, code: CloseCode, reason: &[u8]) {
+        if let Some(connection) = &self.connection {
+            connection.close(code.into(), reason);
+        }
     }
 }
 

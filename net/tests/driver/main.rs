@@ -21,9 +21,9 @@ use starling_core::wire::agent::{
 use starling_core::wire::bundle::Class;
 use starling_core::wire::codec::Reader;
 use starling_core::wire::entry::{Extras, take_entry};
-use starling_core::wire::frame::FrameType;
+use starling_core::wire::frame::{FrameDecoder, FrameType};
 use starling_core::wire::message::{ControlBody, UpdateApplied};
-use starling_core::wire::request::{Attached, Say};
+use starling_core::wire::request::{Attached, Reply, Say};
 use starling_net::probe::Probe;
 use starling_net::trust::Authority;
 use support::{Bench, Client, client_endpoint};
@@ -421,4 +421,38 @@ async fn events_are_heard_from_the_start() {
     let a = Bench::start(&authority, "a").await;
     a.act([Output::Event(Event::InterestWidened)]).await;
     assert_eq!(a.handle.events().recv().await.unwrap(), Event::InterestWidened);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guest_is_served_without_a_connection_and_leaves_when_it_is_dropped() {
+    let authority = Authority::create("guests").unwrap();
+    let edge = Bench::start(&authority, "edge").await;
+    let guest = edge.handle.guest();
+    let key = SecretKey::from_seed([7; 32]);
+    let claim = guest.terms().sign(&key, 1, support::wall_ms() + 60_000);
+    let candidates = vec![Candidate { index: 0, claim, profile: Profile::default() }];
+    guest.attach(Attach { request: 5, candidates }).await;
+    let connection = edge
+        .until("an attach", |input| match input {
+            Input::Attach { connection, request: 5, candidates, .. } if candidates.len() == 1 => {
+                Some(*connection)
+            }
+            _ => None,
+        })
+        .await;
+    edge.act([Output::Reply { connection, id: 5, say: Say::Attached(Attached::default()) }]).await;
+    let mut decoder = FrameDecoder::new();
+    for piece in guest.read().await.unwrap() {
+        decoder.push(piece);
+    }
+    let (kind, body) = decoder.next_frame().unwrap().unwrap();
+    assert_eq!(kind, FrameType::Reply);
+    assert_eq!(Reply::decode_body(body).unwrap().say, Some(Say::Attached(Attached::default())));
+    drop(guest);
+    let left = |input: &Input| matches!(input, Input::Disconnected { connection: of } if *of == connection);
+    edge.until("its leaving", |input| left(input).then_some(())).await;
+
+    let guest = edge.handle.guest();
+    edge.stop().await;
+    assert_eq!(guest.read().await, None, "a guest hears of the node's end");
 }
