@@ -3,9 +3,9 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::args::{
-    AgentsArgs, ChaosArgs, ClientOptions, CompletionsArgs, ConfigArgs, DevArgs, HostileArgs, InitArgs,
-    InspectArgs, KeyArgs, LoadtestArgs, PingArgs, PublishArgs, RunArgs, SendArgs, SimArgs, SubscribeArgs,
-    TopologyArgs,
+    AgentsArgs, BenchArgs, BenchPartArgs, ChaosArgs, ClientOptions, CompletionsArgs, ConfigArgs, DevArgs,
+    HostileArgs, InitArgs, InspectArgs, KeyArgs, LoadtestArgs, PingArgs, PublishArgs, RunArgs, SendArgs,
+    SimArgs, SubscribeArgs, TopologyArgs,
 };
 use crate::output::Format;
 
@@ -78,6 +78,11 @@ pub enum Command {
     Ping(PingArgs),
     /// Load a mesh on this machine with agents, and report.
     Loadtest(Box<LoadtestArgs>),
+    /// Measure how fast a mesh on this machine is.
+    Bench(BenchArgs),
+    /// Be one process of a measurement.
+    #[command(hide = true)]
+    BenchPart(BenchPartArgs),
     /// Simulate a mesh and what goes wrong in it, in virtual time.
     Sim(Box<SimArgs>),
     /// Break a mesh of real processes on purpose, and check what it promises.

@@ -9,8 +9,8 @@ use starling_cli::commands::{Cli, Command};
 use starling_cli::exit::{self, Failure};
 use starling_cli::output::Output;
 use starling_cli::{
-    chaos, completions, config_command, dev, hostile, init, inspect, key, loadtest, messages, run as nodes,
-    sim, version,
+    bench, chaos, completions, config_command, dev, hostile, init, inspect, key, loadtest, messages,
+    run as nodes, sim, version,
 };
 
 fn main() -> process::ExitCode {
@@ -38,6 +38,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Key(args) => key::run(&args, &args.command.client().resolve(&client), &output),
         Command::Ping(args) => inspect::ping(&args, &args.client.resolve(&client), &output),
         Command::Loadtest(args) => loadtest::run(&args, &output),
+        Command::Bench(args) => bench::run(&args, &output),
+        Command::BenchPart(args) => bench::play(&args),
         Command::Sim(args) => sim::run(&args, &output),
         Command::Chaos(args) => chaos::run(&args, &output),
         Command::Hostile(args) => hostile::run(&args, &output),

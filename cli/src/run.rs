@@ -62,13 +62,32 @@ fn run_all(args: &RunArgs, lie: Option<Lie>, output: &Output) -> Result<(), Fail
     ended
 }
 
-async fn run_nodes(configs: &[Config], bad: &Bad, is_child: bool, output: &Output) -> Result<(), Failure> {
+/// Starts the nodes of these files and leaves them to the caller, who takes agents into this process.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) async fn start_nodes(files: &[PathBuf]) -> Result<Vec<NodeHandle>, Failure> {
+    install_crypto();
+    let mut configs = Vec::new();
+    for file in files {
+        configs.extend(Config::load(file, &[])?.0.nodes());
+    }
+    start_all(&configs, &Bad { links: BadLinks::Nothing, lie: None }).await
+}
+
+async fn start_all(configs: &[Config], bad: &Bad) -> Result<Vec<NodeHandle>, Failure> {
     let credentials = check(configs)?;
     let mut handles = Vec::new();
     for (config, credentials) in configs.iter().zip(credentials) {
-        let handle = start(config, credentials, bad).await?;
+        handles.push(start(config, credentials, bad).await?);
+    }
+    Ok(handles)
+}
+
+async fn run_nodes(configs: &[Config], bad: &Bad, is_child: bool, output: &Output) -> Result<(), Failure> {
+    let handles = start_all(configs, bad).await?;
+    for (config, handle) in configs.iter().zip(&handles) {
         output.note(&format!("{} listens on {}", config.name, handle.address()));
-        handles.push(handle);
     }
     let mut stories = JoinSet::new();
     for (config, handle) in configs.iter().zip(&handles) {
@@ -85,18 +104,24 @@ async fn run_nodes(configs: &[Config], bad: &Bad, is_child: bool, output: &Outpu
         () = stdin_closed(), if is_child => None,
         failed = first_failure(&handles) => Some(failed),
     };
-    let mut stopping = JoinSet::new();
-    for handle in handles {
-        stopping.spawn(handle.stop());
-    }
-    stopping.join_all().await;
+    stop_nodes(handles).await;
     match failed {
         None => Ok(()),
         Some(why) => Err(Failure::new(ExitCode::Failed, why)),
     }
 }
 
-async fn stdin_closed() {
+/// Stops nodes in order, all at once.
+pub(crate) async fn stop_nodes(handles: Vec<NodeHandle>) {
+    let mut stopping = JoinSet::new();
+    for handle in handles {
+        stopping.spawn(handle.stop());
+    }
+    stopping.join_all().await;
+}
+
+/// Resolves when nobody holds the other end of stdin any more.
+pub(crate) async fn stdin_closed() {
     let read = tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
     // Whatever ended the reading, nobody is at the other end any more.
     read.await.ok();

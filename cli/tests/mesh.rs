@@ -5,6 +5,8 @@
 
 #[path = "mesh/agents.rs"]
 mod agents;
+#[path = "mesh/bench.rs"]
+mod bench;
 #[path = "mesh/chaos.rs"]
 mod chaos;
 #[path = "mesh/dev.rs"]

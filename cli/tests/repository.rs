@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each crate may use of the others. A crate that is not here is refused.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("starling-core", &[]),
     ("starling-edge", &["starling-core"]),
     ("starling-aggregator", &["starling-core"]),
@@ -26,6 +26,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("starling-net", &["starling-core"]),
     ("starling-client", &["starling-core", "starling-net"]),
     ("starling-loadtest", &["starling-core", "starling-net", "starling-client"]),
+    ("starling-bench", &["starling-core", "starling-net", "starling-client", "starling-loadtest"]),
     (
         "starling-chaos",
         &["starling-core", "starling-hostile", "starling-net", "starling-client", "starling-loadtest"],
@@ -41,6 +42,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
             "starling-net",
             "starling-client",
             "starling-loadtest",
+            "starling-bench",
             "starling-chaos",
             "starling-sim",
         ],

@@ -123,31 +123,48 @@ impl LocalMesh {
     /// # Errors
     /// What could not be written or started; nothing is left running.
     pub fn join(&mut self, node: PlannedNode, command_line: &[&str]) -> Result<()> {
+        self.join_together(vec![node], command_line)
+    }
+
+    /// As [`LocalMesh::join`], several nodes in one process.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn join_together(&mut self, nodes: Vec<PlannedNode>, command_line: &[&str]) -> Result<()> {
         let process = self.plan.nodes.iter().map(|node| node.process + 1).max().unwrap_or(0);
-        let node = PlannedNode { process, ..node };
-        self.write_node(&node, &self.seeds())?;
-        self.plan.nodes.push(node);
-        let nodes = vec![self.plan.nodes.len() - 1];
+        let first = self.plan.nodes.len();
+        self.plan.nodes.extend(nodes.into_iter().map(|node| PlannedNode { process, ..node }));
+        let seeds = self.seeds();
+        for node in &self.plan.nodes[first..] {
+            self.write_node(node, &seeds)?;
+        }
+        let nodes: Vec<usize> = (first..self.plan.nodes.len()).collect();
         let child = self.start(command_line, process, &nodes)?;
         self.processes.push(Running { child, nodes, is_killed: false, pause: None });
         Ok(())
     }
 
-    fn seeds(&self) -> Vec<String> {
-        self.aggregators().map(|node| format!("\"{}\"", node.address)).collect()
+    /// Whom nodes ask for the others: the aggregators, or the first node where there are none.
+    fn seeds(&self) -> Vec<SocketAddr> {
+        let aggregators: Vec<SocketAddr> = self.aggregators().map(|node| node.address).collect();
+        match aggregators.is_empty() {
+            true => self.plan.nodes.first().map(|node| node.address).into_iter().collect(),
+            false => aggregators,
+        }
     }
 
     fn aggregators(&self) -> impl Iterator<Item = &PlannedNode> {
         self.plan.nodes.iter().filter(|node| node.roles.has(Roles::AGGREGATOR))
     }
 
-    fn write_node(&self, node: &PlannedNode, seeds: &[String]) -> Result<()> {
+    fn write_node(&self, node: &PlannedNode, seeds: &[SocketAddr]) -> Result<()> {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let wall = Time(u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX));
         let request = NodeRequest::new(node.roles, &node.region, &node.name, LIFETIME)?;
         let directory = self.plan.directory.join(&node.name);
         self.authority.issue(&request, wall)?.save(&directory)?;
         let role = node.roles.to_string();
+        let seeds: Vec<String> = seeds.iter().map(|seed| format!("\"{seed}\"")).collect();
         let http = node.http.map(|http| format!("http = \"{http}\"\n")).unwrap_or_default();
         let config = format!(
             "[node]\nname = \"{}\"\nregion = \"{}\"\nroles = [\"{role}\"]\ncredentials = \".\"\ndata = \"data\"\n\n\

@@ -10,6 +10,14 @@ pub fn pss_bytes(process: u32) -> Option<u64> {
     Some(kilobytes * 1024)
 }
 
+/// Resident set size in bytes. `None` once it ended.
+pub fn rss_bytes(process: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
 /// Processor time in seconds, user and system, all threads. `None` once it ended.
 pub fn cpu_seconds(process: u32) -> Option<f64> {
     let text = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
@@ -27,6 +35,7 @@ mod tests {
     #[test]
     fn this_process_has_memory_and_time() {
         assert!(pss_bytes(std::process::id()).unwrap() > 100_000);
+        assert!(rss_bytes(std::process::id()).unwrap() > 100_000);
         assert!(cpu_seconds(std::process::id()).unwrap() >= 0.0);
         assert_eq!(pss_bytes(u32::MAX), None);
     }

@@ -1,6 +1,7 @@
 //! What each command takes, as plain data that clap fills in; one file a command. Nothing is done
 //! here. Commands that ask a mesh flatten [`ClientOptions`].
 
+pub mod bench;
 pub mod chaos;
 pub mod client;
 pub mod completions;
@@ -15,6 +16,7 @@ pub mod messages;
 pub mod run;
 pub mod sim;
 
+pub use bench::{BenchArgs, BenchCommand, BenchPartArgs};
 pub use chaos::ChaosArgs;
 pub use client::{ClientOptions, ClientSettings};
 pub use completions::CompletionsArgs;
