@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use directory::{Directory, Moved};
+use directory::Directory;
 use interest::Carrying;
 use locate::Questions;
 use std::collections::BTreeSet;
@@ -32,6 +32,7 @@ use starling_core::machine::{Input, LinkSlot, Machine, Outbox, Output};
 use starling_core::membership::{Fact, Identity, Neighbours};
 use starling_core::node::missed::Missed;
 use starling_core::node::nearness::Nearness;
+use starling_core::node::peering::{Peering, Presence};
 use starling_core::node::quorum::Quorum;
 use starling_core::node::replication::Replication;
 use starling_core::node::routes::Routes;
@@ -40,7 +41,7 @@ use starling_core::summary::{Figure, Fold, Global, SummaryUpdate};
 use starling_core::time::{Now, Time};
 use starling_core::topology::Strategy;
 use starling_core::wire::codec::Wire;
-use starling_core::wire::message::{self, ControlBody, Leaving, Superseded, UpdateApplied};
+use starling_core::wire::message::{ControlBody, Leaving, UpdateApplied};
 use starling_core::wire::request::RefusedCode;
 
 /// How long an aggregator listens at least for who is in its region, before it tells other regions
@@ -73,6 +74,7 @@ pub struct Aggregator {
     replication: Replication,
     quorum: Quorum,
     nearness: Nearness,
+    peering: Peering,
     measured: Box<Snapshot>,
     started: Option<Time>,
     /// When it may be ready without another input.
@@ -85,6 +87,7 @@ impl Aggregator {
         let region = me.region();
         let replication = Replication::of_relay(me.short(), region, seed);
         let nearness = Nearness::new(me.short(), region, Strategy::default(), seed);
+        let peering = Peering::new(&me, seed);
         Aggregator {
             neighbours: Neighbours::new(me, seeds, seed),
             routes: Routes::new(seed),
@@ -103,6 +106,7 @@ impl Aggregator {
             replication,
             quorum: Quorum::of_region(),
             nearness,
+            peering,
             measured: Box::default(),
             started: None,
             ready_check: None,
@@ -115,12 +119,19 @@ impl Aggregator {
         self
     }
 
+    /// The same aggregator, which says this of itself.
+    pub fn with_presence(mut self, presence: Presence) -> Aggregator {
+        self.peering.set_presence(presence);
+        self
+    }
+
     fn region(&self) -> RegionId {
         self.neighbours.me().region()
     }
 
     fn facts(&mut self, now: Now, facts: Vec<Fact>, out: &mut Outbox) {
         for fact in facts {
+            self.peering.on_fact(now, &fact, &self.neighbours, out);
             match fact {
                 Fact::Up(id, link) => self.peer_up(now, id, link, out),
                 Fact::Down(id, link) => self.peer_down(now, id, link, out),
@@ -270,6 +281,10 @@ impl Aggregator {
             }
             ControlBody::Compare(compare) => self.replication.on_compare(now, link, &compare, out),
             ControlBody::Versions(told) => self.replication.on_versions(now, link, &told, out),
+            ControlBody::PeerMessage(bytes) => {
+                let facts = self.peering.hear(now, link, bytes, &mut self.neighbours, out);
+                self.facts(now, facts, out);
+            }
             ControlBody::Missed(missed) if is_edge && self.routes.has_way(RegionId(missed.region)) => {
                 self.missed.extend(now, [RegionId(missed.region)]);
             }
@@ -310,26 +325,6 @@ impl Aggregator {
                 out.push(Output::HangUp { link, reason: "a summary that does not follow the last" })
             }
             None => out.push(Output::HangUp { link, reason: "a malformed summary" }),
-        }
-    }
-
-    /// Who came to this region may have a home in another one, which must hear that it is the older.
-    fn tell_other_regions(&self, change: &message::Directory, out: &mut Outbox) {
-        if change.attached.is_empty() {
-            return;
-        }
-        for link in self.one_of_each_region() {
-            let (whole, attached) = (false, change.attached.clone());
-            let directory = message::Directory { whole, attached, detached: Bytes::new() };
-            out.send(link, ControlBody::Directory(directory));
-        }
-    }
-
-    fn tell_moved(&self, moved: Moved, out: &mut Outbox) {
-        let link = self.neighbours.get(moved.edge).and_then(|known| known.link);
-        if let Some(link) = link {
-            let agent = Bytes::copy_from_slice(&moved.agent.0);
-            out.send(link, ControlBody::Superseded(Superseded { agent, session: moved.newest }));
         }
     }
 
@@ -402,6 +397,7 @@ impl Aggregator {
             self.tell_missed(out);
         }
         self.quorum.wake(now, &self.neighbours, None, out);
+        self.peering.wake(now, &self.neighbours, out);
         self.spread_missed(now, out);
         self.get_ready(now, out);
         self.carrying.send_confirmations(now, out);
@@ -443,6 +439,7 @@ impl Machine for Aggregator {
                 out.reply(connection, request, RefusedCode::NotHere.because(text));
             }
             Input::Distances(distances) => {
+                self.peering.on_distances(now, &distances, &self.neighbours);
                 self.nearness.on_distances(now, &distances, &self.neighbours, out);
             }
             Input::Stop => {
@@ -452,8 +449,8 @@ impl Machine for Aggregator {
                     .for_each(|(_, link, _)| out.send(link, ControlBody::Leaving(Leaving {})));
                 out.push(Output::Stopped);
             }
+            Input::Disconnected { connection } => self.peering.disconnected(connection),
             Input::Wake
-            | Input::Disconnected { .. }
             | Input::Changes { .. }
             | Input::SystemAcknowledged { .. }
             | Input::Unresolved(_)
@@ -475,6 +472,7 @@ impl Machine for Aggregator {
             self.missed.deadline(),
             self.replication.deadline(),
             self.quorum.deadline(),
+            self.peering.deadline(),
         ];
         own.into_iter().flatten().min()
     }
@@ -482,5 +480,6 @@ impl Machine for Aggregator {
     fn check(&self) {
         self.neighbours.check();
         self.replication.check();
+        self.peering.check();
     }
 }

@@ -23,7 +23,10 @@ impl Aggregator {
                 let index = self.updates.newest();
                 let mut overview = overview(now, &self.global, &self.neighbours, index);
                 overview.counters = counters(&self.measured);
-                overview.topology = Some(Box::new(self.nearness.view(&self.neighbours)));
+                overview.counters.extend(self.peering.counters());
+                overview.counters.extend(self.replication.counters(now));
+                let lag_of = |peer| self.replication.lag_of(now, peer);
+                overview.topology = Some(Box::new(self.nearness.view(&self.neighbours, lag_of)));
                 overview.quorum = Some(Box::new(self.quorum.view(&self.neighbours)));
                 for member in &mut overview.members {
                     let node = <[u8; 32]>::try_from(member.id.as_ref()).map(NodeId);
@@ -44,6 +47,9 @@ impl Aggregator {
                 },
                 Err(_) => RefusedCode::Invalid.because("an agent's id has 16 bytes"),
             },
+            Ask::Peers(ask) => {
+                return self.peering.ask(now, (connection, id), ask, &self.neighbours, out);
+            }
             Ask::GetKey(key) => Say::Value(replication::encoded(self.replication.read(&key))),
             Ask::Subscribe(_) | Ask::Unsubscribe(_) | Ask::Detach(_) | Ask::SetKey(_) => {
                 RefusedCode::NotHere.because("this is an aggregator; agents attach to an edge")

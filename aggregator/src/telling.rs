@@ -1,13 +1,15 @@
 //! Telling of events that were not kept, or may be lost on the way: to edges that this aggregator had
 //! taken for lost, and on behalf of edges to other regions.
 
+use bytes::Bytes;
 use starling_core::id::{RegionId, ShortId};
 use starling_core::identity::Roles;
 use starling_core::machine::{LinkSlot, Outbox};
 use starling_core::time::{Now, Time};
-use starling_core::wire::message::{ControlBody, Missed, Reroute};
+use starling_core::wire::message::{self, ControlBody, Missed, Reroute, Superseded};
 
 use super::Aggregator;
+use super::directory::Moved;
 
 impl Aggregator {
     /// Edges that are back after this aggregator had taken them for lost hear that it kept nothing.
@@ -69,6 +71,26 @@ impl Aggregator {
                 self.missed.extend(now, [region]);
             }
             out.send_to_all(&links, missed);
+        }
+    }
+
+    /// Who came to this region may have a home in another one, which must hear that it is the older.
+    pub(crate) fn tell_other_regions(&self, change: &message::Directory, out: &mut Outbox) {
+        if change.attached.is_empty() {
+            return;
+        }
+        for link in self.one_of_each_region() {
+            let (whole, attached) = (false, change.attached.clone());
+            let directory = message::Directory { whole, attached, detached: Bytes::new() };
+            out.send(link, ControlBody::Directory(directory));
+        }
+    }
+
+    pub(crate) fn tell_moved(&self, moved: Moved, out: &mut Outbox) {
+        let link = self.neighbours.get(moved.edge).and_then(|known| known.link);
+        if let Some(link) = link {
+            let agent = Bytes::copy_from_slice(&moved.agent.0);
+            out.send(link, ControlBody::Superseded(Superseded { agent, session: moved.newest }));
         }
     }
 }

@@ -102,6 +102,7 @@ impl Link {
             | Say::Home(_)
             | Say::Decided(_)
             | Say::Cut(_)
+            | Say::Peers(_)
             | Say::Value(_) => {}
         }
     }

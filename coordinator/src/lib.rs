@@ -15,6 +15,7 @@ use starling_core::limits;
 use starling_core::machine::{ConnectionSlot, Input, LinkSlot, Machine, Outbox, Output};
 use starling_core::membership::{Fact, Identity, Neighbours};
 use starling_core::node::overview::overview;
+use starling_core::node::peering::{Peering, Presence};
 use starling_core::node::quorum::Quorum;
 use starling_core::node::routes::Routes;
 use starling_core::node::updates::Updates;
@@ -41,11 +42,13 @@ pub struct Coordinator {
     watchers: BTreeSet<ConnectionSlot>,
     covered: BTreeMap<ShortId, EdgeVersion>,
     quorum: Quorum,
+    peering: Peering,
 }
 
 impl Coordinator {
     /// A coordinator that dials `seeds`.
     pub fn new(me: Identity, seeds: Vec<String>, seed: u64) -> Coordinator {
+        let peering = Peering::new(&me, seed);
         Coordinator {
             neighbours: Neighbours::new(me, seeds, seed),
             routes: Routes::new(seed),
@@ -55,11 +58,19 @@ impl Coordinator {
             watchers: BTreeSet::new(),
             covered: BTreeMap::new(),
             quorum: Quorum::of_mesh(),
+            peering,
         }
     }
 
-    fn facts(&mut self, now: Now, facts: Vec<Fact>) {
+    /// The same coordinator, which says this of itself.
+    pub fn with_presence(mut self, presence: Presence) -> Coordinator {
+        self.peering.set_presence(presence);
+        self
+    }
+
+    fn facts(&mut self, now: Now, facts: Vec<Fact>, out: &mut Outbox) {
         for fact in facts {
+            self.peering.on_fact(now, &fact, &self.neighbours, out);
             match fact {
                 Fact::Up(id, _) => self.routes.peer_up(now, id),
                 Fact::Down(id, link) => {
@@ -96,6 +107,10 @@ impl Coordinator {
             }
             ControlBody::UpdateApplied(applied) if known.roles().has(Roles::AGGREGATOR) => {
                 self.updates.applied(link, applied.index, out);
+            }
+            ControlBody::PeerMessage(bytes) => {
+                let facts = self.peering.hear(now, link, bytes, &mut self.neighbours, out);
+                self.facts(now, facts, out);
             }
             ControlBody::Figure(_)
             | ControlBody::Interest(_)
@@ -176,6 +191,9 @@ impl Coordinator {
             Ask::Update(_) if self.proposed.len() >= PROPOSALS_MAX => {
                 RefusedCode::Unavailable.because("too many updates wait for the log")
             }
+            Ask::Peers(ask) => {
+                return self.peering.ask(now, (connection, id), ask, &self.neighbours, out);
+            }
             // What is decided on one side of a partition may contradict what the other decides.
             Ask::Update(payload) => {
                 if let Some(refusal) = self.quorum.refusal(now, Operation::ChangeConfiguration) {
@@ -225,19 +243,19 @@ impl Machine for Coordinator {
         match input {
             Input::LinkUp { link, peer } => {
                 let facts = self.neighbours.link_up(now, link, *peer, out);
-                self.facts(now, facts);
+                self.facts(now, facts, out);
             }
             Input::LinkDown { link, timed_out } => {
                 let facts = self.neighbours.link_down(now, link, timed_out, out);
-                self.facts(now, facts);
+                self.facts(now, facts, out);
             }
             Input::DialFailed { address } => self.neighbours.dial_failed(now, &address),
             Input::Probe { link, body } => {
                 let facts = self.neighbours.on_probe(now, link, &body, out);
-                self.facts(now, facts);
+                self.facts(now, facts, out);
             }
             Input::Control { link, body } => match self.neighbours.on_control(now, link, body, out) {
-                Ok(facts) => self.facts(now, facts),
+                Ok(facts) => self.facts(now, facts, out),
                 Err((link, body)) => self.on_control(now, link, body, out),
             },
             Input::Request { connection, id, ask } => self.on_request(now, connection, id, ask, out),
@@ -247,11 +265,12 @@ impl Machine for Coordinator {
             }
             Input::Disconnected { connection } => {
                 self.watchers.remove(&connection);
+                self.peering.disconnected(connection);
             }
             Input::Committed { index, entry } => self.on_committed(index, entry, out),
             Input::Reported(report) => {
                 let facts = self.neighbours.on_report(now, report, out);
-                self.facts(now, facts);
+                self.facts(now, facts, out);
             }
             Input::Stop => {
                 self.neighbours
@@ -264,24 +283,26 @@ impl Machine for Coordinator {
             | Input::SystemAcknowledged { .. }
             | Input::State { .. }
             | Input::Unresolved(_)
-            | Input::Measured(_)
-            | Input::Distances(_) => {}
+            | Input::Measured(_) => {}
+            Input::Distances(distances) => {
+                self.peering.on_distances(now, &distances, &self.neighbours);
+            }
         }
         let facts = self.neighbours.wake(now, out);
-        self.facts(now, facts);
+        self.facts(now, facts, out);
         self.routes.flush(now, &mut self.neighbours, out);
         self.quorum.wake(now, &self.neighbours, Some(&self.global), out);
+        self.peering.wake(now, &self.neighbours, out);
     }
 
     fn deadline(&self) -> Option<Time> {
-        [self.neighbours.deadline(), self.routes.deadline(), self.quorum.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        let (quorum, peering) = (self.quorum.deadline(), self.peering.deadline());
+        [self.neighbours.deadline(), self.routes.deadline(), quorum, peering].into_iter().flatten().min()
     }
 
     fn check(&self) {
         self.neighbours.check();
+        self.peering.check();
         assert!(self.proposed.len() <= PROPOSALS_MAX, "more proposals than allowed");
         const { assert!(limits::CONTROL_BYTES_MAX > UPDATE_BYTES_MAX, "an update fits into a control frame") };
     }

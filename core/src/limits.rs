@@ -110,3 +110,9 @@ pub const PROOFS_KEPT_MAX: usize = 256;
 pub const SUMMARY_INTERVAL: Duration = Duration::from_millis(100);
 /// How often a node publishes a new view to its hot path at the most.
 pub const VIEW_INTERVAL: Duration = Duration::from_millis(5);
+/// Questions for peers that wait for the answers of others, at one node.
+pub const PEERS_ASKED_MAX: usize = 256;
+/// Peers in the answer to one such question.
+pub const PEERS_LISTED_MAX: usize = 256;
+/// How long one waits at the most.
+pub const PEERS_WAIT: Duration = Duration::from_secs(2);

@@ -11,6 +11,7 @@ pub mod labels;
 pub mod locating;
 mod reporting;
 mod requests;
+mod updates;
 mod upward;
 
 use std::collections::BTreeMap;
@@ -22,20 +23,21 @@ use starling_core::event::Event;
 use starling_core::hot::Report;
 use starling_core::hot::counters::Snapshot;
 use starling_core::id::{RegionId, ShortId};
-use starling_core::identity::{Context, Roles, Signature};
+use starling_core::identity::Roles;
 use starling_core::interest::exchange::Offer;
 use starling_core::limits;
 use starling_core::machine::{ConnectionSlot, Input, LinkSlot, Machine, Outbox, Output};
-use starling_core::membership::{Fact, Identity, Known, Neighbours};
+use starling_core::membership::{Fact, Identity, Neighbours};
 use starling_core::node::missed::Missed;
 use starling_core::node::nearness::Nearness;
+use starling_core::node::peering::{Peering, Presence};
 use starling_core::node::quorum::Quorum;
 use starling_core::node::replication::Replication;
 use starling_core::node::routes::Routes;
 use starling_core::summary::Summary;
 use starling_core::time::{Now, Time};
 use starling_core::topology::Strategy;
-use starling_core::wire::message::{self, ControlBody, Located, Update, UpdateApplied, update_message};
+use starling_core::wire::message::{self, ControlBody, Located, UpdateApplied};
 use std::time::Duration;
 use upward::Upward;
 
@@ -50,8 +52,6 @@ const RUSH_SUBSCRIPTIONS: usize = 256;
 const RUSH_WINDOW: Duration = Duration::from_millis(500);
 /// Exact patterns are declared again, where they fit, once no window was a rush for this long.
 const RUSH_OVER_AFTER: Duration = Duration::from_secs(1);
-/// When an edge that could not take a system update asks for it again.
-const ASK_UPDATES_AFTER: Duration = Duration::from_secs(1);
 
 /// What waits until the region knows a subscription.
 #[derive(Debug)]
@@ -114,6 +114,7 @@ pub struct Edge {
     replication: Replication,
     quorum: Quorum,
     nearness: Nearness,
+    peering: Peering,
     is_stopping: bool,
     measured: Box<Snapshot>,
 }
@@ -124,6 +125,7 @@ impl Edge {
         let incarnation = me.incarnation;
         let replication = Replication::of_writer(&me, seed);
         let nearness = Nearness::new(me.short(), me.region(), Strategy::default(), seed);
+        let peering = Peering::new(&me, seed);
         let has_seeds = !seeds.is_empty();
         Edge {
             neighbours: Neighbours::new(me, seeds, seed),
@@ -149,6 +151,7 @@ impl Edge {
             replication,
             quorum: Quorum::of_region(),
             nearness,
+            peering,
             is_stopping: false,
             measured: Box::default(),
         }
@@ -160,8 +163,15 @@ impl Edge {
         self
     }
 
+    /// The same edge, which says this of itself.
+    pub fn with_presence(mut self, presence: Presence) -> Edge {
+        self.peering.set_presence(presence);
+        self
+    }
+
     fn facts(&mut self, now: Now, facts: Vec<Fact>, out: &mut Outbox) {
         for fact in facts {
+            self.peering.on_fact(now, &fact, &self.neighbours, out);
             match fact {
                 Fact::Up(id, link) => self.peer_up(now, id, link, out),
                 Fact::Down(id, link) => {
@@ -258,6 +268,10 @@ impl Edge {
             }
             ControlBody::Compare(compare) => self.replication.on_compare(now, link, &compare, out),
             ControlBody::Versions(told) => self.replication.on_versions(now, link, &told, out),
+            ControlBody::PeerMessage(bytes) => {
+                let facts = self.peering.hear(now, link, bytes, &mut self.neighbours, out);
+                self.facts(now, facts, out);
+            }
             ControlBody::Missed(missed) if is_ours && missed.region == 0 => {
                 // Whatever is confirmed later misses nothing of it.
                 self.missed.extend(now, self.confirmed_subscribers());
@@ -284,54 +298,6 @@ impl Edge {
             | ControlBody::Figure(_)
             | ControlBody::NotHere(_)
             | ControlBody::UpdateApplied(_) => {}
-        }
-    }
-
-    /// Takes the next system update if a coordinator of this mesh signed it.
-    fn on_update(&mut self, now: Now, update: Update, out: &mut Outbox) {
-        // A newcomer begins with the oldest update that its aggregator still has.
-        if self.applied != 0 && self.applied.checked_add(1) != Some(update.index) {
-            if update.index > self.applied {
-                self.ask_updates_at.get_or_insert(now.mono + ASK_UPDATES_AFTER);
-            }
-            return;
-        }
-        let signer = ShortId(update.signer);
-        let known = self.neighbours.get(signer).filter(|known| known.roles().has(Roles::COORDINATOR));
-        let key = known.map(Known::key);
-        let signature = <[u8; 64]>::try_from(update.signature.as_ref()).ok().map(Signature);
-        let message = update_message(&update);
-        let is_valid = match (key, signature) {
-            (Some(key), Some(signature)) => key.verify(Context::Update, &message, &signature),
-            _ => false,
-        };
-        if !is_valid {
-            out.event(Event::Refused {
-                peer: signer,
-                reason: "a system update without a coordinator's signature",
-            });
-            // The coordinator may be one of whom this edge has yet to hear.
-            self.ask_updates_at.get_or_insert(now.mono + ASK_UPDATES_AFTER);
-            return;
-        }
-        self.applied = update.index;
-        self.ask_updates_at = None;
-        out.event(Event::UpdateApplied { index: update.index });
-        for (connection, agents) in self.hosting.by_connection() {
-            let (index, payload) = (update.index, update.payload.clone());
-            out.push(Output::Broadcast { connection, agents, index, payload });
-        }
-        self.tell_applied(out);
-    }
-
-    /// Tells the region's aggregators how far this edge is; who hears the same again sends again
-    /// what is missing.
-    fn tell_applied(&self, out: &mut Outbox) {
-        let mine = self.neighbours.me().region();
-        for (_, link, known) in self.neighbours.linked() {
-            if known.roles().has(Roles::AGGREGATOR) && known.region() == mine {
-                out.send(link, ControlBody::UpdateApplied(UpdateApplied { index: self.applied }));
-            }
         }
     }
 
@@ -400,6 +366,7 @@ impl Edge {
             self.tell_missed(out);
         }
         self.quorum.wake(now, &self.neighbours, None, out);
+        self.peering.wake(now, &self.neighbours, out);
         self.tell_gaps(now, out);
         self.answer_confirmed(now, out);
         if self.ask_updates_at.is_some_and(|at| at <= now.mono) {
@@ -455,6 +422,7 @@ impl Machine for Edge {
                 self.measured = snapshot;
             }
             Input::Distances(distances) => {
+                self.peering.on_distances(now, &distances, &self.neighbours);
                 self.nearness.on_distances(now, &distances, &self.neighbours, out);
             }
             Input::Stop => {
@@ -481,6 +449,7 @@ impl Machine for Edge {
             self.missed.deadline(),
             self.replication.deadline(),
             self.quorum.deadline(),
+            self.peering.deadline(),
             self.ask_updates_at,
             self.rush.over_at,
         ];
@@ -492,6 +461,7 @@ impl Machine for Edge {
         self.hosting.check();
         self.locating.check();
         self.replication.check();
+        self.peering.check();
         let counted = self.summary.parts().counts.agents();
         assert_eq!(counted, self.hosting.len() as u64, "the summary counts the agents that are here");
         assert!(self.hosting.len() <= limits::AGENTS_PER_EDGE_MAX, "more agents than an edge may host");

@@ -91,6 +91,7 @@ impl Edge {
             self.withdraw(now, connection, number, &pattern);
         }
         self.reporting.disconnected(connection);
+        self.peering.disconnected(connection);
         self.missed.remove(&connection);
         self.confirming.retain(|waiting| waiting.connection != connection);
     }
@@ -180,6 +181,9 @@ impl Edge {
                 Ok(()) => return,
                 Err(say) => *say,
             },
+            Ask::Peers(ask) => {
+                return self.peering.ask(now, (connection, id), ask, &self.neighbours, out);
+            }
             Ask::GetKey(key) => {
                 Say::Value(starling_core::node::replication::encoded(self.replication.read(&key)))
             }
@@ -321,15 +325,21 @@ impl Edge {
             distinct: self.summary.parts().distinct.estimate(),
             ..RegionView::default()
         };
+        let lag_of = |peer| self.replication.lag_of(now, peer);
+        let counters = starling_core::node::overview::counters(&self.measured);
         Overview {
             mesh: me.mesh.clone(),
-            counters: starling_core::node::overview::counters(&self.measured),
+            counters: counters
+                .into_iter()
+                .chain(self.peering.counters())
+                .chain(self.replication.counters(now))
+                .collect(),
             node: members.first().cloned(),
             members,
             regions: vec![region],
             as_of_ms: now.wall.as_millis(),
             update_index: self.applied,
-            topology: Some(Box::new(self.nearness.view(&self.neighbours))),
+            topology: Some(Box::new(self.nearness.view(&self.neighbours, lag_of))),
             quorum: Some(Box::new(self.quorum.view(&self.neighbours))),
         }
     }

@@ -107,6 +107,7 @@ impl Executor {
                 | Say::Value(_)
                 | Say::Changed(_)
                 | Say::Gap(_)
+                | Say::Peers(_)
                 | Say::Undelivered(_) => {}
             }
         }

@@ -260,7 +260,7 @@ fn answer(
                 }
                 Ask::GetKey(_) => Say::Value(Bytes::new()),
                 Ask::Locate(_) => RefusedCode::NotFound.because("no such agent"),
-                Ask::Overview(_) | Ask::Update(_) | Ask::WatchCut(_) => {
+                Ask::Overview(_) | Ask::Peers(_) | Ask::Update(_) | Ask::WatchCut(_) => {
                     RefusedCode::NotHere.because("this is an edge")
                 }
                 Ask::Unsubscribe(_) | Ask::Detach(_) | Ask::SetKey(_) => Say::Done(Empty {}),

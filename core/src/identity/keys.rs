@@ -40,6 +40,8 @@ pub enum Context {
     Membership,
     /// Where a node is to be found and in which incarnation, by its identity key.
     Record,
+    /// What a node says in the peer protocol, by its identity key.
+    Peer,
 }
 
 impl Context {
@@ -53,6 +55,7 @@ impl Context {
             Context::Entry => b"starling/entry-1",
             Context::Membership => b"starling/member1",
             Context::Record => b"starling/record1",
+            Context::Peer => b"starling/peers-1",
         }
     }
 

@@ -21,7 +21,7 @@ use super::{Changed, Fact, Neighbours};
 use crate::conduct::budget::{Claim, divide};
 use crate::conduct::offence::Offence;
 use crate::conduct::proof::{Culprit, Violation};
-use crate::conduct::{Gate, Ledger, Party, Proof, Verdict};
+use crate::conduct::{Gate, Ledger, Party, Proof, Reputation, Verdict};
 use crate::event::Event;
 use crate::hash::HashMap;
 use crate::hot::Report;
@@ -51,6 +51,11 @@ impl Neighbours {
     /// Whether a node is convicted: nothing that it signs is taken from anybody.
     pub fn is_convicted(&self, id: ShortId) -> bool {
         self.judging.ledger.is_convicted(id)
+    }
+
+    /// How far a node is trusted, by what came over its own links.
+    pub fn reputation(&self, now: Now, id: ShortId) -> Reputation {
+        self.judging.ledger.reputation(now.mono, Party::Node(id))
     }
 
     /// Until when a node is banned, if it is.

@@ -352,9 +352,10 @@ impl Neighbours {
         [Some(Fact::Lost(id)), was_apart.then_some(Fact::Apart(id))].into_iter().flatten().collect()
     }
 
-    /// How long to wait for the other side to dial first.
+    /// How long to wait for the other side to dial first; a silent node cannot be dialled.
     fn patience_with(&self, node: NodeId) -> Duration {
-        if self.me.admission.node() < node { Duration::ZERO } else { PATIENCE }
+        let is_first = self.me.addresses.is_empty() || self.me.admission.node() < node;
+        if is_first { Duration::ZERO } else { PATIENCE }
     }
 
     fn wants_link(&self, other: &Admission) -> bool {

@@ -67,6 +67,18 @@ impl Neighbours {
         std::iter::once(member(&mine, "up")).chain(others).collect()
     }
 
+    /// Whether a peer lives, as far as this node knows; of one that it was never linked with it has heard.
+    pub fn standing_of(&self, known: &Known) -> Standing {
+        match self.watching.detector.standing(known.node.short()) {
+            Some(standing) if standing > Standing::Alive => standing,
+            _ if known.has_left => Standing::Left,
+            _ if known.link.is_some() => Standing::Alive,
+            _ if known.is_lost => Standing::Dead,
+            _ if known.away_since.is_some() => Standing::Suspect,
+            _ => Standing::Alive,
+        }
+    }
+
     /// A peer's state in a word.
     fn status(&self, known: &Known) -> &'static str {
         if known.banned_until.is_some() {

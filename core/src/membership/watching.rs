@@ -279,6 +279,7 @@ impl Neighbours {
     pub(super) fn set_watch(&mut self, now: Now) {
         let members = self.living();
         self.set_place(now, &members);
+        self.seek_silent(now, &members);
         // Who was never reached is asked about too: it may have died before this node came.
         let is_tried = |known: &Known| known.met.is_some() || known.dialling.attempts > 0;
         let met = |id: &ShortId| self.known.get(id).is_some_and(is_tried);

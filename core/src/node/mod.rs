@@ -5,6 +5,7 @@
 pub mod missed;
 pub mod nearness;
 pub mod overview;
+pub mod peering;
 pub mod quorum;
 pub mod replication;
 pub mod routes;

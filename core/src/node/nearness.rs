@@ -15,7 +15,7 @@ use crate::membership::Neighbours;
 use crate::rng::Rng;
 use crate::time::{Now, Time};
 use crate::topology::manager::{Manager, PREFERRED, Rebalanced, Settings, Strategy};
-use crate::wire::request::{ClusterView, DistanceView, TopologyView};
+use crate::wire::request::{ClusterView, DistanceView, LagView, TopologyView};
 
 /// The least time between two rounds, whatever the transport says.
 const ROUND: Duration = Duration::from_millis(500);
@@ -120,8 +120,8 @@ impl Nearness {
         self.hand.pop()
     }
 
-    /// What is known of distances, for people.
-    pub fn view(&self, neighbours: &Neighbours) -> TopologyView {
+    /// What is known of distances, for people; `lag_of` says how far a peer's replica is behind.
+    pub fn view(&self, neighbours: &Neighbours, lag_of: impl Fn(ShortId) -> Option<LagView>) -> TopologyView {
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let clusters = self.manager.clusters().iter().map(|cluster| ClusterView {
@@ -139,6 +139,7 @@ impl Nearness {
                 cluster: self.manager.cluster_of(id).map_or(0, |cluster| number(cluster + 1)),
                 is_preferred: self.manager.preferred().contains(&id),
                 is_far: far == Some(id),
+                lag: lag_of(id),
             })
             .collect();
         TopologyView {

@@ -10,6 +10,8 @@
 //! Every replica that has the same bundles reads the same values, whatever way they came.
 
 mod kept;
+mod lags;
+mod partner;
 pub mod sealing;
 mod writer;
 
@@ -38,9 +40,11 @@ use crate::time::{Now, Time};
 use crate::wire::bundle::Bundle;
 use crate::wire::codec::Wire;
 use crate::wire::message::{Compare, ControlBody, Versions};
-use crate::wire::request::{KeyChange, RefusedCode, Say};
+use crate::wire::request::{Counter, KeyChange, LagView, RefusedCode, Say};
 
 use kept::Kept;
+use lags::Lags;
+use partner::Partner;
 use writer::{Write, Writer};
 
 /// How often a node compares with a peer while something changes.
@@ -53,19 +57,6 @@ const SPACING: Duration = Duration::from_millis(50);
 const SETTLE: Duration = Duration::from_secs(2);
 /// Origins in one message; a message with so many has 48 KB.
 const LISTED_MAX: usize = 2_000;
-/// Bytes that one peer is sent to repair its replica, a second.
-const REPAIR_BYTES_MAX: usize = 4 * 1024 * 1024;
-
-/// A peer that has a replica too.
-#[derive(Debug)]
-struct Partner {
-    since: Time,
-    /// Whether it was shown this node's root.
-    has_seen_root: bool,
-    /// The second that is counted, and what was sent in it.
-    second: Time,
-    sent_bytes: usize,
-}
 
 /// This node's replica, and what brings it to that of others.
 #[derive(Debug)]
@@ -78,6 +69,7 @@ pub struct Replication {
     kept: BTreeMap<ShortId, Kept>,
     writer: Option<Writer>,
     partners: BTreeMap<LinkSlot, Partner>,
+    lags: Lags,
     /// Partners to compare with before others, one at a time: each would send the same.
     soon: BTreeSet<LinkSlot>,
     /// When versions were told last.
@@ -109,6 +101,7 @@ impl Replication {
             kept: BTreeMap::new(),
             writer: None,
             partners: BTreeMap::new(),
+            lags: Lags::default(),
             soon: BTreeSet::new(),
             told: None,
             rng: Rng::new(seed),
@@ -144,11 +137,10 @@ impl Replication {
 
     /// A peer that has a replica is linked. Of the two the one with the smaller id shows its root.
     pub fn link_up(&mut self, now: Now, peer: ShortId, link: LinkSlot) {
-        let partner = Partner { since: now.mono, has_seen_root: false, second: now.mono, sent_bytes: 0 };
         if self.partners.is_empty() {
             self.next = now.mono + COMPARE_INTERVAL;
         }
-        self.partners.insert(link, partner);
+        self.partners.insert(link, Partner::new(now, peer));
         if let Some(writer) = &mut self.writer {
             writer.link_up(now);
         }
@@ -159,7 +151,9 @@ impl Replication {
 
     /// A link is gone.
     pub fn link_down(&mut self, link: LinkSlot) {
-        self.partners.remove(&link);
+        if let Some(partner) = self.partners.remove(&link) {
+            self.lags.forget_peer(partner.peer);
+        }
         self.soon.remove(&link);
     }
 
@@ -192,9 +186,10 @@ impl Replication {
     /// A peer shows its root.
     pub fn on_compare(&mut self, now: Now, link: LinkSlot, compare: &Compare, out: &mut Outbox) {
         let Some(partner) = self.partners.get(&link) else { return };
-        let has_seen_root = partner.has_seen_root;
+        let (peer, has_seen_root) = (partner.peer, partner.has_seen_root);
         if compare.root == self.replica.root()[..] {
             self.soon.remove(&link);
+            self.lags.equal(now, peer);
             self.heard(Version::default());
             if !has_seen_root {
                 // It waits for a first word too.
@@ -238,6 +233,10 @@ impl Replication {
             out.push(Output::HangUp { link, reason: "malformed versions" });
             return;
         };
+        // Of a vector in parts none is the whole, and what a part leaves out is not lacking.
+        if told.from == 0 && told.through == u64::MAX {
+            self.lags.told(now, partner.peer, &theirs);
+        }
         // What is young is on its way to who was linked when it was pushed.
         let is_new = now.mono.since(partner.since) < SETTLE;
         let until = if is_new { now.mono } else { Time(now.mono.0.saturating_sub(SETTLE.as_nanos() as u64)) };
@@ -318,6 +317,7 @@ impl Replication {
     /// Nothing is believed of a node that was convicted: what it wrote is gone at every honest node alike.
     pub fn forget(&mut self, now: Now, origin: ShortId) {
         self.kept.remove(&origin);
+        self.lags.forget_origin(origin);
         if self.replica.remove(origin) {
             self.hurry(now);
         }
@@ -352,6 +352,7 @@ impl Replication {
         match self.replica.apply(bundle.origin, &sealing::state_bundle(bundle, &changes)) {
             Ok(Applied::Duplicate) => Ok(false),
             Ok(applied) => {
+                self.lags.applied(now, bundle.origin, sealing::version(bundle));
                 kept.push(now.mono, Arc::clone(bundle), applied == Applied::Replaced);
                 Ok(true)
             }
@@ -443,6 +444,7 @@ impl Replication {
         let applied = self.replica.apply(self.me, &sealing::state_bundle(&bundle, &changes));
         let applied = applied.expect("what was written was checked against the keyspace's limits");
         let bundle = Arc::new(bundle);
+        self.lags.applied(now, self.me, sealing::version(&bundle));
         let kept = self.kept.entry(self.me).or_default();
         kept.push(now.mono, Arc::clone(&bundle), applied == Applied::Replaced);
         writer.answer(out);
@@ -451,6 +453,16 @@ impl Replication {
             out.push(Output::State { links, bundle });
         }
         self.hurry(now);
+    }
+
+    /// How far a peer is behind, as of its last word; nothing where it said none.
+    pub fn lag_of(&self, now: Now, peer: ShortId) -> Option<LagView> {
+        self.lags.of(now, peer)
+    }
+
+    /// How far all peers are behind, for people.
+    pub fn counters(&self, now: Now) -> impl Iterator<Item = Counter> + use<> {
+        self.lags.counters(now)
     }
 
     /// When [`Replication::wake`] is wanted.
@@ -466,6 +478,7 @@ impl Replication {
     /// Where it does not: a fault of this module.
     pub fn check(&self) {
         self.replica.check();
+        self.lags.check();
         for keyspace in self.replica.keyspaces() {
             let kept = self.kept.get(&keyspace.origin()).expect("a keyspace came by bundles");
             let newest = kept.since(0, Time(u64::MAX)).last().map(|bundle| sealing::version(bundle));
@@ -477,17 +490,6 @@ impl Replication {
 /// A value as the answer to a client has it; nothing where there is none.
 pub fn encoded(value: Option<Value>) -> Bytes {
     value.map(|value| value.to_bytes()).unwrap_or_default()
-}
-
-impl Partner {
-    /// Whether `bytes` more may go to this peer now.
-    fn may_send(&mut self, now: Now, bytes: usize) -> bool {
-        if now.mono.since(self.second) >= Duration::from_secs(1) {
-            (self.second, self.sent_bytes) = (now.mono, 0);
-        }
-        self.sent_bytes += bytes;
-        self.sent_bytes <= REPAIR_BYTES_MAX
-    }
 }
 
 #[cfg(test)]

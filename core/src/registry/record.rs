@@ -166,6 +166,12 @@ impl Reputation {
         Reputation((value.clamp(0.0, 1.0) * 10_000.0).round() as u16)
     }
 
+    /// From millionths, of which a hundred are one step; more than a million is full.
+    pub fn from_millionths(millionths: u32) -> Reputation {
+        let steps = millionths.min(1_000_000) / 100;
+        Reputation(u16::try_from(steps).expect("a millionth part of 10,000 steps fits"))
+    }
+
     /// As a number from 0.0 to 1.0.
     pub fn as_f64(self) -> f64 {
         f64::from(self.0) / 10_000.0
@@ -273,6 +279,8 @@ mod tests {
         assert_eq!(Reputation::FULL.changed_by(f64::NAN), Reputation::FULL);
         assert_eq!(Reputation::from_f64(f64::NAN).as_f64(), 0.0);
         assert_eq!(Reputation::from_f64(2.0), Reputation::FULL);
+        assert_eq!(Reputation::from_millionths(u32::MAX), Reputation::FULL);
+        assert_eq!(Reputation::from_millionths(499_999).as_f64(), 0.4999);
         assert!(Reputation::from_f64(0.5).is_trusted());
         assert!(!Reputation::from_f64(0.4999).is_trusted());
     }

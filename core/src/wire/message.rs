@@ -36,7 +36,7 @@ pub struct Control {
     #[prost(
         oneof = "ControlBody",
         tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24,
-                25, 26, 27, 29"
+                25, 26, 27, 28, 29"
     )]
     pub body: Option<ControlBody>,
 }
@@ -125,6 +125,9 @@ pub enum ControlBody {
     /// What the sender knows of nodes, to be compared.
     #[prost(message, tag = "27")]
     Roster(Roster),
+    /// A message of the peer protocol (encoding of `registry::exchange::PeerMessage`).
+    #[prost(bytes = "bytes", tag = "28")]
+    PeerMessage(Bytes),
     /// Nodes that the sender knows, or wants to know more of.
     #[prost(message, tag = "29")]
     Names(Names),

@@ -7,9 +7,11 @@ use prost::Message as _;
 use super::codec::DecodeError;
 use super::frame::{FrameType, frame};
 
+mod peers;
 mod view;
 
-pub use view::{ClusterView, DistanceView, QuorumView, TopologyView};
+pub use peers::{AskPeers, PeerView, PeersView};
+pub use view::{ClusterView, DistanceView, LagView, QuorumView, TopologyView};
 
 /// A client asks for something; the reply has the same id.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -18,7 +20,7 @@ pub struct Request {
     #[prost(uint64, tag = "1")]
     pub id: u64,
     /// What is asked; none when it is newer than this version.
-    #[prost(oneof = "Ask", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10")]
+    #[prost(oneof = "Ask", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
     pub ask: Option<Ask>,
 }
 
@@ -52,6 +54,9 @@ pub enum Ask {
     /// Read a replicated key, merged over all nodes (encoding of `state::Value` in the reply).
     #[prost(string, tag = "10")]
     GetKey(String),
+    /// Which peers are there?
+    #[prost(message, tag = "11")]
+    Peers(AskPeers),
 }
 
 /// Nothing.
@@ -126,7 +131,7 @@ pub struct Reply {
     #[prost(uint64, tag = "1")]
     pub id: u64,
     /// What is said; none when it is newer than this version.
-    #[prost(oneof = "Say", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13")]
+    #[prost(oneof = "Say", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14")]
     pub say: Option<Say>,
 }
 
@@ -170,6 +175,9 @@ pub enum Say {
     /// Notice: publications that found no receiver, by their numbers on the connection.
     #[prost(message, tag = "13")]
     Undelivered(Undelivered),
+    /// The answer to [`Ask::Peers`].
+    #[prost(message, tag = "14")]
+    Peers(PeersView),
 }
 
 /// Why a request was refused.

@@ -104,6 +104,20 @@ impl Neighbours {
         }
     }
 
+    /// Of these peers some may be silent: who cannot be dialled and does not come, as it knows no better, is
+    /// looked for over others.
+    pub(super) fn seek_silent(&mut self, now: Now, members: &[ShortId]) {
+        let is_out_of_reach = |known: &Known| {
+            let is_beside = self.place.is_beside(known.node.short());
+            known.addresses.is_empty() && is_beside && self.may_be_relayed(known)
+        };
+        let is_sought = |id: &ShortId| self.known.get(id).is_some_and(is_out_of_reach);
+        let silent: Vec<ShortId> = members.iter().copied().filter(is_sought).collect();
+        for peer in silent {
+            self.relaying.plan(peer, Plan { next: Some(now.mono + ASK_AFTER + PATIENCE), asked: 0 });
+        }
+    }
+
     /// Whether it is a peer of this region that may live, and there is no link to it.
     fn may_be_relayed(&self, known: &Known) -> bool {
         let lives = || {

@@ -98,9 +98,9 @@ impl Bench {
 #[test]
 fn rebalances_after_ten_rounds_and_every_hundredth() {
     let mut bench = Bench::new(Strategy::Hybrid, &[1, 2, 90]);
-    assert_eq!(bench.nearness.view(&bench.neighbours).rebalanced_round, 0);
+    assert_eq!(bench.nearness.view(&bench.neighbours, |_| None).rebalanced_round, 0);
     assert_eq!(bench.rounds(2 * REBALANCE_ROUNDS), [FIRST_ROUNDS, REBALANCE_ROUNDS, 2 * REBALANCE_ROUNDS]);
-    let view = bench.nearness.view(&bench.neighbours);
+    let view = bench.nearness.view(&bench.neighbours, |_| None);
     assert_eq!((view.round, view.rebalanced_round, view.measured), (200, 200, 3));
     assert_eq!(view.clusters.iter().map(|cluster| cluster.peers).collect::<Vec<_>>(), [2, 1]);
     assert!(view.distances.iter().all(|peer| peer.is_preferred && peer.rtt_us >= 1000 && peer.cluster > 0));

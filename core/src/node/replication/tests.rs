@@ -389,3 +389,23 @@ fn a_relay_reads_and_does_not_write() {
         matches!(refused, Err(say) if matches!(&*say, Say::Refused(r) if r.code == RefusedCode::NotHere as u32))
     );
 }
+
+#[test]
+fn a_peer_is_behind_by_what_it_said_it_lacks() {
+    let mut bench = Bench::new(1);
+    bench.link(1, 2);
+    let peer = me_of(2, 5).id;
+    bench.receive(1, &bundle(2, 1, NO_HASH, "a", Value::Max(7)));
+    assert_eq!(bench.replication.lag_of(bench.now, peer), None, "it said nothing yet");
+    bench.versions_told(&VersionVector::new(), true);
+    bench.pass(1_500);
+    let lag = LagView { versions: 1, behind_ms: 1_500, said_ms: 1_500 };
+    assert_eq!(bench.replication.lag_of(bench.now, peer), Some(lag));
+    let counted: Vec<u64> = bench.replication.counters(bench.now).map(|counter| counter.value).collect();
+    assert_eq!(counted, [1, 1, 1, 1_500]);
+    let root = Bytes::copy_from_slice(&bench.replication.replica.root());
+    bench.replication.on_compare(bench.now, LinkSlot(1), &Compare { root }, &mut bench.out);
+    assert_eq!(bench.replication.lag_of(bench.now, peer), Some(LagView::default()));
+    bench.replication.link_down(LinkSlot(1));
+    assert_eq!(bench.replication.lag_of(bench.now, peer), None);
+}

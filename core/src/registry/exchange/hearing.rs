@@ -8,7 +8,7 @@ use super::recent::Freshness;
 use super::routes::Answer;
 use super::{
     Effect, HEARTBEAT_TTL, LIST_RECORDS_MAX, NAME_BYTES_MAX, Offence, PeerExchange, PeerList, Query,
-    RECORD_TTL, REQUEST_TTL, Step, TTL_MAX, VERSIONS,
+    RECORD_TTL, REQUEST_TTL, Step, TTL_MAX, VERSIONS, Vouched,
 };
 use crate::id::{NodeId, ShortId};
 
@@ -59,8 +59,13 @@ impl PeerExchange {
         if !self.is_welcome(step, author, &node, &said) {
             return Ok(());
         }
-        if !step.keys.verify(&key, &authored.said, &signature) {
-            return Err(Offence::Signature);
+        match step.keys.verify(&key, &authored.said, &signature) {
+            Vouched::Genuine => {}
+            Vouched::Forged => return Err(Offence::Signature),
+            Vouched::Stranger => {
+                self.counters.strangers += 1;
+                return Ok(());
+            }
         }
         self.recent.note(author, said.id, said.wall_ms);
         let source = Source { from, is_live: true };
@@ -186,7 +191,7 @@ impl PeerExchange {
         }
         match to {
             None => step.effects.push(Effect::Answer { request: list.request, records: infos }),
-            Some(to) if self.neighbours.binary_search(&to).is_ok() => {
+            Some(to) if self.is_neighbour(to) => {
                 let message = PeerMessage::bytes_of(PeerBody::List(PeerList { records: kept, ..list }));
                 self.counters.relayed += 1;
                 step.effects.push(Effect::Send { to, message });

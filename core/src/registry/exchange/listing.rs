@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::message::{Authored, Record, Said, SaidKind};
-use super::{Effect, Offence, PeerExchange, Query, RECORD_LIFETIME, Step, WINDOW};
+use super::{Effect, Offence, PeerExchange, Query, RECORD_LIFETIME, Step, Vouched, WINDOW};
 use crate::id::{NodeId, ShortId};
 use crate::registry::{Audience, PeerInfo, PeerRecord, STALE_AFTER, Slot};
 use crate::time::{Now, Time};
@@ -101,8 +101,13 @@ impl PeerExchange {
             self.counters.stale += 1;
             return Ok(None);
         }
-        if !step.keys.verify(&key, &authored.said, &signature) {
-            return Err(Offence::Signature);
+        match step.keys.verify(&key, &authored.said, &signature) {
+            Vouched::Genuine => {}
+            Vouched::Forged => return Err(Offence::Signature),
+            Vouched::Stranger => {
+                self.counters.strangers += 1;
+                return Ok(None);
+            }
         }
         self.learn(step, authored, (key, said.wall_ms), record, source)
     }
@@ -162,6 +167,17 @@ impl PeerExchange {
         }
         answer.truncate(count);
         answer
+    }
+
+    /// Peers that others may be told of and that match, the best first, at most `count`.
+    pub fn listed(&self, query: &Query, count: usize) -> Vec<Slot> {
+        self.registry.best(count, Audience::Others, |record| query.matches(&record.info))
+    }
+
+    /// Whether this node broadcasts and has itself what is looked for.
+    pub fn answers(&self, query: &Query) -> bool {
+        let own = self.own.info.as_ref().filter(|info| info.broadcast);
+        own.is_some_and(|info| query.matches(info) || self.offers.contains(query))
     }
 
     /// Peers that this node knows itself, best first; they broadcast.

@@ -199,6 +199,18 @@ impl PeerMessage {
     }
 }
 
+impl Said {
+    /// The bytes that are signed.
+    pub fn to_bytes(&self) -> Bytes {
+        self.encode_to_vec().into()
+    }
+
+    /// Reads them again; `None` where they are not such a message.
+    pub fn from_bytes(bytes: Bytes) -> Option<Said> {
+        Said::decode(bytes).ok()
+    }
+}
+
 impl Authored {
     /// What was said, if it is within its bounds, by which key, under which signature. Whether the
     /// signature holds is not known yet.
@@ -206,7 +218,7 @@ impl Authored {
         if self.said.len() + self.signature.len() > AUTHORED_BYTES_MAX {
             return None;
         }
-        let said = Said::decode(self.said.clone()).ok()?;
+        let said = Said::from_bytes(self.said.clone())?;
         let key = <[u8; 32]>::try_from(&said.author[..]).ok()?;
         let signature = <[u8; 64]>::try_from(&self.signature[..]).ok()?;
         Some((said, key, signature))

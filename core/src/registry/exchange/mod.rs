@@ -1,7 +1,7 @@
 //! The peer protocol: how nodes learn of one another, and look for who can do what.
 //!
 //! Hello and the sender's record on every link; announcements and updates, signed by their author,
-//! flooded to [`FAN_OUT`] random neighbours at a time; heartbeats that go a few hops; requests whose
+//! flooded to [`FAN_OUT`] random neighbours of the region and as many of others at a time; heartbeats that go a few hops; requests whose
 //! answers come back the way they went, so that a silent peer is answered without being found.
 //!
 //! **Silent peers.** A record with an address counts only where its author's own signature says that
@@ -27,7 +27,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use prost::Message as _;
 
 use super::{PeerInfo, Registry};
 use crate::id::{MeshId, NodeId, ShortId};
@@ -43,7 +42,8 @@ pub use recent::{SEEN_MAX, SEEN_PER_AUTHOR_MAX, WINDOW};
 use routes::Routes;
 pub use routes::{ANSWERS_MAX, REQUEST_TIMEOUT, ROUTES_MAX};
 
-/// Neighbours to whom a node passes on what is flooded.
+/// Neighbours of the own region to whom a node passes on what is flooded, and as many of other regions:
+/// chosen among all alike, hardly anything would leave a region by a node with many links in it.
 pub const FAN_OUT: usize = 3;
 /// The highest TTL of all.
 pub const TTL_MAX: u32 = 32;
@@ -73,7 +73,27 @@ pub trait Keys {
     /// This node's signature.
     fn sign(&self, message: &[u8]) -> [u8; 64];
     /// Whether `key` belongs to a node admitted to this mesh, and signed `message`.
-    fn verify(&self, key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool;
+    fn verify(&self, key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> Vouched;
+}
+
+/// What a signature is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vouched {
+    /// An admitted node made it.
+    Genuine,
+    /// The node is admitted, and did not make it: whoever passes it on is at fault.
+    Forged,
+    /// Nobody here knows the node: news of it may be on its way, so this is nobody's fault.
+    Stranger,
+}
+
+/// Where a neighbour is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// In this node's region.
+    Near,
+    /// In another one.
+    Far,
 }
 
 /// What every step has: time, keys, and where its effects go, in order.
@@ -125,7 +145,7 @@ pub enum Offence {
     Malformed,
     /// A TTL above [`TTL_MAX`].
     Ttl,
-    /// A signature that does not hold, or of a node that is not admitted.
+    /// A signature that the node of that key did not make.
     Signature,
     /// Something said in another mesh.
     Foreign,
@@ -181,6 +201,8 @@ pub struct Counters {
     pub unasked: u64,
     /// Messages passed on.
     pub relayed: u64,
+    /// What authors said whom nobody here knows (yet).
+    pub strangers: u64,
 }
 
 /// What a node says of itself, and when.
@@ -205,7 +227,9 @@ pub struct PeerExchange {
     /// Of each slot of the registry, the record's revision and proof.
     known: Vec<Known>,
     silenced: BTreeMap<ShortId, Silenced>,
-    neighbours: Vec<ShortId>,
+    /// Neighbours of this region, and of others, each sorted.
+    near: Vec<ShortId>,
+    far: Vec<ShortId>,
     recent: Recent,
     routes: Routes,
     own: Own,
@@ -223,7 +247,8 @@ impl PeerExchange {
             registry: Registry::new(config.capacity, rng.next_u64()),
             known: Vec::new(),
             silenced: BTreeMap::new(),
-            neighbours: Vec::new(),
+            near: Vec::new(),
+            far: Vec::new(),
             recent: Recent::default(),
             routes: Routes::default(),
             own: Own::default(),
@@ -294,13 +319,15 @@ impl PeerExchange {
 
     /// A link to `neighbour`, whom the transport verified, is up: greets it, and asks it for peers.
     /// False where there are too many.
-    pub fn link_up(&mut self, step: &mut Step<'_>, neighbour: ShortId) -> bool {
-        if let Err(place) = self.neighbours.binary_search(&neighbour) {
-            if self.neighbours.len() >= NEIGHBOURS_MAX {
-                self.counters.refused += 1;
-                return false;
-            }
-            self.neighbours.insert(place, neighbour);
+    pub fn link_up(&mut self, step: &mut Step<'_>, neighbour: ShortId, reach: Reach) -> bool {
+        self.link_down(neighbour);
+        if self.near.len() + self.far.len() >= NEIGHBOURS_MAX {
+            self.counters.refused += 1;
+            return false;
+        }
+        let side = if reach == Reach::Near { &mut self.near } else { &mut self.far };
+        if let Err(place) = side.binary_search(&neighbour) {
+            side.insert(place, neighbour);
         }
         let (version_low, version_high) = VERSIONS;
         let record = self.own.published.as_ref().map(|(_, authored)| authored.clone());
@@ -318,9 +345,15 @@ impl PeerExchange {
 
     /// The link to `neighbour` is gone.
     pub fn link_down(&mut self, neighbour: ShortId) {
-        if let Ok(place) = self.neighbours.binary_search(&neighbour) {
-            self.neighbours.remove(place);
+        for side in [&mut self.near, &mut self.far] {
+            if let Ok(place) = side.binary_search(&neighbour) {
+                side.remove(place);
+            }
         }
+    }
+
+    fn is_neighbour(&self, id: ShortId) -> bool {
+        self.near.binary_search(&id).is_ok() || self.far.binary_search(&id).is_ok()
     }
 
     /// Looks for at most `count` peers (held to 1-[`LIST_RECORDS_MAX`]): in the own table first, and
@@ -394,7 +427,11 @@ impl PeerExchange {
         if !info.broadcast {
             let message = Flood { authored: Some(authored.clone()), ttl: 0 };
             let message = PeerMessage::bytes_of(PeerBody::Flood(message));
-            let to_all = self.neighbours.iter().map(|to| Effect::Send { to: *to, message: message.clone() });
+            let to_all = self
+                .near
+                .iter()
+                .chain(&self.far)
+                .map(|to| Effect::Send { to: *to, message: message.clone() });
             step.effects.extend(to_all);
         }
         self.own.published = Some((info, authored));
@@ -418,19 +455,21 @@ impl PeerExchange {
             wall_ms: step.now.wall.as_millis(),
             kind: Some(kind),
         };
-        let said: Bytes = said.encode_to_vec().into();
+        let said = said.to_bytes();
         let signature = Bytes::copy_from_slice(&step.keys.sign(&said));
         Authored { said, signature }
     }
 
-    /// Sends to [`FAN_OUT`] random neighbours that are not in `except`.
+    /// Sends to [`FAN_OUT`] random neighbours of each side that are not in `except`.
     fn flood(&mut self, step: &mut Step<'_>, authored: Authored, ttl: u32, except: &[ShortId]) {
         let message = PeerMessage::bytes_of(PeerBody::Flood(Flood { authored: Some(authored), ttl }));
-        // Enough draws that those left out cannot be missing.
-        let drawn = self.rng.choose_multiple(self.neighbours.len(), FAN_OUT + except.len());
-        let to = drawn.into_iter().map(|place| self.neighbours[place]);
-        let to = to.filter(|to| !except.contains(to)).take(FAN_OUT);
-        step.effects.extend(to.map(|to| Effect::Send { to, message: message.clone() }));
+        for side in [&self.near, &self.far] {
+            // Enough draws that those left out cannot be missing.
+            let drawn = self.rng.choose_multiple(side.len(), FAN_OUT + except.len());
+            let to = drawn.into_iter().map(|place| side[place]);
+            let to = to.filter(|to| !except.contains(to)).take(FAN_OUT);
+            step.effects.extend(to.map(|to| Effect::Send { to, message: message.clone() }));
+        }
     }
 }
 

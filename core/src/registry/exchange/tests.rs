@@ -1,10 +1,14 @@
 use proptest::prelude::*;
 
+use prost::Message as _;
+
 use super::*;
 use crate::id::RegionId;
 use crate::registry::{Capabilities, Reputation, STALE_AFTER};
 
 const MESH: MeshId = MeshId(7);
+/// The key of a node that nobody was told of.
+const STRANGER: [u8; 32] = [99; 32];
 
 /// A signature is the hash of key and message: enough to tell who said what.
 struct Hashing([u8; 32]);
@@ -20,8 +24,12 @@ impl Keys for Hashing {
         hashed(&self.0, message)
     }
 
-    fn verify(&self, key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
-        hashed(key, message) == *signature
+    fn verify(&self, key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> Vouched {
+        match hashed(key, message) == *signature {
+            _ if *key == STRANGER => Vouched::Stranger,
+            true => Vouched::Genuine,
+            false => Vouched::Forged,
+        }
     }
 }
 
@@ -116,7 +124,7 @@ fn sent(effects: &[Effect]) -> Vec<(ShortId, PeerBody)> {
 fn linked(key: u8, neighbours: std::ops::RangeInclusive<u8>) -> PeerExchange {
     let mut node = node(key);
     for neighbour in neighbours {
-        step(&mut node, at(0), |node, step| assert!(node.link_up(step, id(neighbour))));
+        step(&mut node, at(0), |node, step| assert!(node.link_up(step, id(neighbour), Reach::Near)));
     }
     node
 }
@@ -174,6 +182,34 @@ fn refuses_what_breaks_the_protocol() {
     assert_eq!((node.counters().stale, node.registry().len()), (2, 0));
     let ahead = PeerHello { version_low: 2, version_high: 3, features: 0, record: None };
     assert_eq!(hear(&mut node, at(1), 2, PeerBody::Hello(ahead)), [Effect::Incompatible(id(2))]);
+}
+
+#[test]
+fn what_a_stranger_says_is_dropped_and_nobodys_fault() {
+    let mut node = linked(1, 2..=9);
+    let said = || authored(99, at(1), 1, SaidKind::Announcement(record(99, 1, true)));
+    assert_eq!(hear(&mut node, at(1), 2, flood(said(), 32)), []);
+    let hello = PeerHello { version_low: 1, version_high: 1, features: 0, record: Some(said()) };
+    let effects = step(&mut node, at(1), |node, step| {
+        node.hear(step, id(99), PeerMessage::bytes_of(PeerBody::Hello(hello)));
+    });
+    assert_eq!(effects, []);
+    assert_eq!((node.counters().strangers, node.registry().len()), (2, 0));
+}
+
+#[test]
+fn a_flood_leaves_the_region_whatever_number_of_links_there_is_in_it() {
+    let mut node = linked(1, 2..=60);
+    step(&mut node, at(0), |node, step| assert!(node.link_up(step, id(61), Reach::Far)));
+    let said = authored(20, at(1), 1, SaidKind::Announcement(record(20, 1, true)));
+    let to: Vec<ShortId> =
+        sent(&hear(&mut node, at(1), 2, flood(said, 32))).into_iter().map(|(to, _)| to).collect();
+    assert_eq!(to.len(), FAN_OUT + 1);
+    assert!(to.contains(&id(61)));
+    // One that moved is on one side alone.
+    step(&mut node, at(2), |node, step| assert!(node.link_up(step, id(61), Reach::Near)));
+    let said = authored(20, at(2), 2, SaidKind::Update(record(20, 2, true)));
+    assert_eq!(sent(&hear(&mut node, at(2), 2, flood(said, 32))).len(), FAN_OUT);
 }
 
 #[test]

@@ -116,6 +116,7 @@ fn goldens() -> Vec<(ControlBody, &'static str)> {
             "0d0000002000ca010a080110021a016322016d",
         ),
         (ControlBody::Proof(text("p")), "040000002000d2010170"),
+        (ControlBody::PeerMessage(text("p")), "040000002000e2010170"),
         (
             ControlBody::Roster(Roster { fingerprint: 1, buckets: vec![2], is_answer: true }),
             "180000002000da0115090100000000000000120802000000000000001801",

@@ -28,6 +28,7 @@ fn asks() -> Vec<(Ask, &'static str)> {
         (set(KeyChange::Add(-3)), "09000000410008094a050a016b1805"),
         (set(KeyChange::Delete(Empty {})), "09000000410008094a050a016b3200"),
         (Ask::GetKey("k".into()), "050000004100080952016b"),
+        (Ask::Peers(AskPeers { by: 1, name: "n".into(), count: 2 }), "0b000000410008095a07080112016e1802"),
     ]
 }
 
@@ -60,6 +61,16 @@ fn says() -> Vec<(Say, &'static str)> {
         (Say::Gap(Gap { text: "g".into() }), "07000000420008095a030a0167"),
         (Say::Closed(closed()), "0b000000420008096207080110021a0174"),
         (Say::Undelivered(Undelivered { numbers: vec![7, 8] }), "08000000420008096a040a020708"),
+        (
+            Say::Peers(PeersView {
+                mesh: "m".into(),
+                node: "n".into(),
+                as_of_ms: 3,
+                peers: vec![PeerView { name: "p".into(), ..PeerView::default() }],
+                has_asked_others: true,
+            }),
+            "1300000042000809720f0a016d12016e180322031201702801",
+        ),
     ]
 }
 

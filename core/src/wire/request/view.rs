@@ -87,4 +87,21 @@ pub struct DistanceView {
     /// Whether it is the one that is preferred for being far.
     #[prost(bool, tag = "6")]
     pub is_far: bool,
+    /// How far its replica is behind; none until it said what it has.
+    #[prost(message, optional, tag = "7")]
+    pub lag: Option<LagView>,
+}
+
+/// How far a peer is behind the versions that the answering node knows of, as of the peer's last word.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct LagView {
+    /// How many versions it lacks.
+    #[prost(uint64, tag = "1")]
+    pub versions: u64,
+    /// For how long it has lacked the first of them, in milliseconds.
+    #[prost(uint64, tag = "2")]
+    pub behind_ms: u64,
+    /// How long ago it said what it has, in milliseconds.
+    #[prost(uint64, tag = "3")]
+    pub said_ms: u64,
 }
