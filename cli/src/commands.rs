@@ -4,7 +4,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::args::{
     AgentsArgs, BenchArgs, BenchPartArgs, ChaosArgs, ClientOptions, CompletionsArgs, ConfigArgs, DevArgs,
-    HostileArgs, InitArgs, InspectArgs, KeyArgs, LoadtestArgs, PingArgs, PublishArgs, RunArgs, SendArgs,
+    HostileArgs, InitArgs, InspectArgs, KeyArgs, LoadtestArgs, PeersArgs, PingArgs, PublishArgs, RunArgs, SendArgs,
     SimArgs, SubscribeArgs, TopologyArgs,
 };
 use crate::output::Format;
@@ -64,6 +64,8 @@ pub enum Command {
     Members(InspectArgs),
     /// Show how far a node's peers are, and which it prefers.
     Topology(TopologyArgs),
+    /// List peers, the best first: all, or those with a service, a capability or a blob.
+    Peers(PeersArgs),
     /// Count agents by region, state and tag, or find one.
     Agents(AgentsArgs),
     /// Publish one entry, or every line of a stream.

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use starling_client::session::{ConnectError, Endpoint, EndpointSettings, Handler, Incoming, Session};
 use starling_client::{Client, ClientError, ClientSettings, Trust};
-use starling_core::wire::request::{Ask, Empty, Member, Overview, RefusedCode, Reply, Request, Say};
+use starling_core::wire::request::{
+    Ask, Empty, Member, Overview, PeersView, RefusedCode, Reply, Request, Say,
+};
 use starling_net::trust::install_crypto;
 use tokio::sync::mpsc;
 
@@ -79,9 +81,23 @@ impl Found {
                 Err(failure) => last = Some(failure),
             }
         }
-        Err(last.unwrap_or_else(|| {
-            Failure::new(ExitCode::Unreachable, "no node is known").with_help("add --node ADDRESS")
-        }))
+        Err(last.unwrap_or_else(nobody_known))
+    }
+
+    /// Peers as the first node that answers finds them.
+    ///
+    /// # Errors
+    /// Nobody answers, or all refuse.
+    pub async fn peers(&self, ask: Ask) -> Result<PeersView, Failure> {
+        let mut last = None;
+        for address in self.to_ask() {
+            match self.ask(&address, ask.clone()).await {
+                Ok(Say::Peers(view)) => return Ok(view),
+                Ok(other) => last = Some(unexpected(&address, &other)),
+                Err(failure) => last = Some(failure),
+            }
+        }
+        Err(last.unwrap_or_else(nobody_known))
     }
 
     /// One question to one node.
@@ -192,6 +208,10 @@ async fn resolve(address: &str) -> Result<SocketAddr, Failure> {
 fn no_answer(address: &str, why: &str) -> Failure {
     Failure::new(ExitCode::Unreachable, format!("{address} gave no answer: {why}"))
         .with_help("does the node run?")
+}
+
+fn nobody_known() -> Failure {
+    Failure::new(ExitCode::Unreachable, "no node is known").with_help("add --node ADDRESS")
 }
 
 fn unexpected(address: &str, say: &Say) -> Failure {

@@ -1,15 +1,16 @@
-//! Commands that look at a mesh: status, regions, members, agents, ping.
+//! Commands that look at a mesh: status, regions, members, topology, peers, agents, ping.
 
 use std::time::Duration;
 
 use serde::Serialize;
 use starling_core::id::AgentId;
-use starling_core::wire::request::{Ask, Home, Overview, Say};
+use starling_core::wire::request::{Ask, AskPeers, Home, Overview, Say};
 
-use crate::args::{AgentsArgs, ClientSettings, PingArgs};
+use crate::args::{AgentsArgs, ClientSettings, PeersArgs, PingArgs};
 use crate::exit::{ExitCode, Failure};
 use crate::finding::{block_on, find};
 use crate::output::overview::{Members, Regions, Status};
+use crate::output::peers::Peers;
 use crate::output::table::{Side, facts, table};
 use crate::output::topology::Topology;
 use crate::output::{Output, Render};
@@ -57,6 +58,23 @@ pub fn topology(settings: &ClientSettings, output: &Output) -> Result<(), Failur
         Failure::new(ExitCode::NotFound, what).with_help("name an edge or an aggregator by --node HOST:PORT")
     })?;
     output.print(&topology)
+}
+
+/// `starling peers`.
+///
+/// # Errors
+/// No node answers, or it refuses.
+pub fn peers(args: &PeersArgs, settings: &ClientSettings, output: &Output) -> Result<(), Failure> {
+    let (by, name) = match (&args.service, &args.capability, &args.blob) {
+        (Some(service), _, _) => (1, service.clone()),
+        (None, Some(capability), _) => (2, capability.clone()),
+        (None, None, Some(blob)) => (3, blob.to_ascii_lowercase()),
+        (None, None, None) => (0, String::new()),
+    };
+    let found = find(settings)?;
+    let ask = Ask::Peers(AskPeers { by, name, count: args.count });
+    let view = block_on(async move { found.peers(ask).await })?;
+    output.print(&Peers::of(&view))
 }
 
 /// How many agents are where and in which state.

@@ -31,6 +31,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Regions(args) => inspect::regions(&args.client.resolve(&client), &output),
         Command::Members(args) => inspect::members(&args.client.resolve(&client), &output),
         Command::Topology(args) => inspect::topology(&args.client.resolve(&client), &output),
+        Command::Peers(args) => inspect::peers(&args, &args.client.resolve(&client), &output),
         Command::Agents(args) => inspect::agents(&args, &args.client.resolve(&client), &output),
         Command::Publish(args) => messages::publish(&args, &args.client.resolve(&client), &output),
         Command::Subscribe(args) => messages::subscribe(&args, &args.client.resolve(&client), &output),

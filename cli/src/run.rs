@@ -13,6 +13,7 @@ use starling_core::event::Event;
 use starling_core::identity::{Roles, SecretKey, VerifyKey};
 use starling_core::machine::Machine;
 use starling_core::membership::Identity;
+use starling_core::node::peering::Presence;
 use starling_core::topology::{Status, Strategy};
 use starling_edge::Edge;
 use starling_net::shaping::{Rule, Shaper, links};
@@ -47,7 +48,9 @@ fn run_all(args: &RunArgs, lie: Option<Lie>, output: &Output) -> Result<(), Fail
     install_crypto();
     let mut configs = Vec::new();
     for file in &args.files {
-        let (config, _) = Config::load(file, &args.overrides)?;
+        let silent = args.is_silent.then(|| "node.silent=true".to_owned());
+        let overrides: Vec<String> = args.overrides.iter().cloned().chain(silent).collect();
+        let (config, _) = Config::load(file, &overrides)?;
         configs.extend(config.nodes());
     }
     let links = match (&args.delays, &args.links) {
@@ -167,7 +170,17 @@ async fn start(config: &Config, credentials: NodeCredentials, bad: &Bad) -> Resu
         )
         .with_help("check `data` in the configuration and the directory's owner")
     })?;
-    let (roles, seeds, strategy) = (config.roles, config.seeds.clone(), config.strategy);
+    let roles = config.roles;
+    let wishes = Wishes {
+        seeds: config.seeds.clone(),
+        strategy: config.strategy,
+        presence: Presence {
+            is_silent: config.is_silent,
+            addresses: Vec::new(),
+            capabilities: config.capabilities.clone(),
+            blobs: config.blobs.clone(),
+        },
+    };
     let authority = credentials.trust.verify_key()?;
     let key = credentials.identity.clone();
     let mesh = credentials.trust.mesh_name.to_string();
@@ -176,6 +189,7 @@ async fn start(config: &Config, credentials: NodeCredentials, bad: &Bad) -> Resu
         credentials,
         listen: config.quic,
         advertise: config.advertise.clone(),
+        is_silent: config.is_silent,
         directory: config.data.clone(),
         spreads: roles.has(Roles::AGGREGATOR),
         shaper: shaper(config.quic, &bad.links)?,
@@ -184,7 +198,7 @@ async fn start(config: &Config, credentials: NodeCredentials, bad: &Bad) -> Resu
     };
     let lie = bad.lie.clone();
     let make = move |start: Start| {
-        let honest = machine(roles, start.clone(), (seeds, strategy), (mesh, authority, key.clone()));
+        let honest = machine(roles, start.clone(), wishes, (mesh, authority, key.clone()));
         match lie {
             Some(lie) => lie.corrupt(&start, &key, honest),
             None => honest,
@@ -193,28 +207,42 @@ async fn start(config: &Config, credentials: NodeCredentials, bad: &Bad) -> Resu
     Node::start(settings, make).await.map_err(|error| failure(config, &error))
 }
 
+/// What a machine is told of its settings.
+struct Wishes {
+    seeds: Vec<String>,
+    strategy: Strategy,
+    presence: Presence,
+}
+
 fn machine(
     roles: Roles,
     start: Start,
-    (seeds, strategy): (Vec<String>, Strategy),
+    wishes: Wishes,
     (mesh, authority, key): (String, VerifyKey, SecretKey),
 ) -> Box<dyn Machine> {
+    let Wishes { mut seeds, strategy, mut presence } = wishes;
+    // A silent node does not tell its peers where it listens, nor itself: it would dial itself.
+    seeds.retain(|seed| *seed != start.advertised);
+    presence.addresses.extend(start.advertised.parse::<SocketAddr>());
+    let told = Some(start.advertised).filter(|_| !presence.is_silent);
     let me = Identity {
         mesh,
         admission: start.admission,
         incarnation: start.me.incarnation,
-        addresses: vec![start.advertised],
+        addresses: told.into_iter().collect(),
         process: std::process::id(),
         version: env!("CARGO_PKG_VERSION").to_string(),
         authority,
         signer: Arc::new(key.signer()),
     };
     if roles.has(Roles::COORDINATOR) {
-        Box::new(Coordinator::new(me, seeds, start.seed))
+        Box::new(Coordinator::new(me, seeds, start.seed).with_presence(presence))
     } else if roles.has(Roles::AGGREGATOR) {
-        Box::new(Aggregator::new(me, seeds, start.seed).with_strategy(strategy))
+        let aggregator = Aggregator::new(me, seeds, start.seed);
+        Box::new(aggregator.with_strategy(strategy).with_presence(presence))
     } else {
-        Box::new(Edge::new(me, seeds, start.seed, start.now).with_strategy(strategy))
+        let edge = Edge::new(me, seeds, start.seed, start.now);
+        Box::new(edge.with_strategy(strategy).with_presence(presence))
     }
 }
 

@@ -19,6 +19,8 @@ mod keys;
 mod load;
 #[path = "mesh/parity/mod.rs"]
 mod parity;
+#[path = "mesh/peers.rs"]
+mod peers;
 #[path = "mesh/pipe.rs"]
 mod pipe;
 #[path = "mesh/process.rs"]

@@ -61,6 +61,8 @@ pub struct NodeSettings {
     pub listen: SocketAddr,
     /// What it tells peers to dial; the address that it listens on if there is none.
     pub advertise: Option<String>,
+    /// Whether peers are told nothing to dial: the node dials them.
+    pub is_silent: bool,
     /// Where its incarnation and its log are; made if it is missing, and of no other running node.
     pub directory: PathBuf,
     /// Whether it spreads bundles of other regions in its own ([`Plane::spreads`]).
@@ -82,7 +84,7 @@ pub struct Start {
     pub admission: Admission,
     /// The node's full name.
     pub node: NodeId,
-    /// What peers are told to dial.
+    /// Where it is dialled, by peers unless it is silent.
     pub advertised: String,
     /// Entropy for the machine's generator.
     pub seed: u64,
@@ -185,7 +187,7 @@ fn make_hub(
     let node = credentials.node();
     let record = PeerRecord {
         admission: credentials.admission.to_bytes(),
-        addresses: vec![advertised.to_owned()],
+        addresses: Some(advertised.to_owned()).filter(|_| !settings.is_silent).into_iter().collect(),
         incarnation: me.incarnation,
         process: std::process::id(),
         version: settings.version.clone(),

@@ -1,4 +1,5 @@
-//! What the commands that look at a mesh take: status, regions, members, agents, ping.
+//! What the commands that look at a mesh take: status, regions, members, topology, peers,
+//! agents, ping.
 
 use clap::Args;
 
@@ -21,6 +22,29 @@ pub struct InspectArgs {
     after_long_help = "Examples:\n  starling topology --node 127.0.0.1:7425\n  starling topology -o json"
 )]
 pub struct TopologyArgs {
+    /// How to find the mesh.
+    #[command(flatten)]
+    pub client: ClientOptions,
+}
+
+/// Arguments of `starling peers`.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_long_help = "Examples:\n  starling peers\n  starling peers --service films --count 3\n  starling peers --capability relay -o json"
+)]
+pub struct PeersArgs {
+    /// Peers that run this service.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["capability", "blob"])]
+    pub service: Option<String>,
+    /// Peers that can do this.
+    #[arg(long, value_name = "NAME", conflicts_with = "blob")]
+    pub capability: Option<String>,
+    /// Peers that have the blob of this hash, in hexadecimal.
+    #[arg(long, value_name = "HASH")]
+    pub blob: Option<String>,
+    /// How many at the most.
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub count: u32,
     /// How to find the mesh.
     #[command(flatten)]
     pub client: ClientOptions,

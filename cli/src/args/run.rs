@@ -22,6 +22,9 @@ pub struct RunArgs {
     /// Override a value, as in --set listen.quic=127.0.0.1:9000; lists are separated by commas.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
+    /// Tell nobody where these nodes listen: they dial others, and are listed nowhere.
+    #[arg(long = "silent")]
+    pub is_silent: bool,
     /// Stop when stdin reaches its end: whoever started this process is gone.
     #[arg(long, hide = true)]
     pub until_stdin_closes: bool,

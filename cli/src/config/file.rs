@@ -8,7 +8,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Place};
-use super::keys::{self, Key};
+use super::keys::{self, Key, Kind};
 use super::layers::{Origin, Setting, Value};
 use crate::suggest;
 
@@ -86,6 +86,8 @@ impl Source<'_> {
     fn value(&self, key: &'static Key, value: &Spanned<DeValue<'_>>) -> Result<Value, ConfigError> {
         if !key.kind.is_list() {
             return match value.get_ref() {
+                DeValue::Boolean(is_on) if key.kind == Kind::Switch => Ok(Value::Text(is_on.to_string())),
+                _ if key.kind == Kind::Switch => Err(self.wrong_type(key.path(), "true or false", value)),
                 DeValue::String(text) => Ok(Value::Text(text.as_ref().to_owned())),
                 _ => Err(self.wrong_type(key.path(), "a string", value)),
             };

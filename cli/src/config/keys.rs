@@ -21,19 +21,24 @@ pub enum Kind {
     Strategy,
     /// One of error, warn, info, debug, trace.
     Level,
+    /// true or false.
+    Switch,
+    /// Some names of 1 to 64 bytes without space.
+    Words,
 }
 
 impl Kind {
     /// Whether the value is a list of strings rather than one string.
     pub fn is_list(self) -> bool {
         match self {
-            Kind::Roles | Kind::Addresses => true,
+            Kind::Roles | Kind::Addresses | Kind::Words => true,
             Kind::Name
             | Kind::Directory
             | Kind::Socket
             | Kind::Address
             | Kind::Preset
             | Kind::Strategy
+            | Kind::Switch
             | Kind::Level => false,
         }
     }
@@ -68,7 +73,7 @@ pub struct Key {
 }
 
 /// All keys, in the order in which they are shown.
-pub static KEYS: [Key; 12] = [
+pub static KEYS: [Key; 16] = [
     Key {
         table: "node",
         name: "name",
@@ -108,6 +113,38 @@ pub static KEYS: [Key; 12] = [
         absent: Absent::Default("data"),
         example: "\"data\"",
         about: "the directory for what it must remember, relative to this file",
+    },
+    Key {
+        table: "node",
+        name: "silent",
+        kind: Kind::Switch,
+        absent: Absent::Default("false"),
+        example: "true",
+        about: "true: nobody is told where it listens, it dials others and is listed nowhere",
+    },
+    Key {
+        table: "node",
+        name: "capabilities",
+        kind: Kind::Words,
+        absent: Absent::Default(""),
+        example: "[\"relay\"]",
+        about: "what it can do, by which others find it; with its services at most 16 in 320 bytes",
+    },
+    Key {
+        table: "node",
+        name: "services",
+        kind: Kind::Words,
+        absent: Absent::Default(""),
+        example: "[\"films\"]",
+        about: "services that it runs, by which others find it",
+    },
+    Key {
+        table: "node",
+        name: "blobs",
+        kind: Kind::Words,
+        absent: Absent::Default(""),
+        example: "[\"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\"]",
+        about: "hashes of blobs that it has, 64 hexadecimal digits at the most, 256 of them",
     },
     Key {
         table: "listen",

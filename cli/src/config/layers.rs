@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use starling_core::identity::{Label, Roles};
+use starling_core::node::peering::Presence;
+use starling_core::registry::Capabilities;
+use starling_core::registry::exchange::NAME_BYTES_MAX;
 
 use super::error::{ConfigError, Place};
 use super::file;
@@ -17,6 +20,10 @@ use crate::suggest;
 
 /// Seeds that one file may name.
 const SEEDS_MAX: usize = 256;
+/// Blobs that one file may name.
+const BLOBS_MAX: usize = 256;
+/// What a switch may be.
+const SWITCH: [(&str, bool); 2] = [("true", true), ("false", false)];
 
 /// A value as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,6 +178,9 @@ impl Settings {
             roles: self.roles()?,
             credentials: self.directory("node.credentials")?,
             data: self.directory("node.data")?,
+            is_silent: self.parsed("node.silent", |text| one_of(&SWITCH, text))?,
+            capabilities: self.capabilities()?,
+            blobs: self.blobs()?,
             quic: self.parsed("listen.quic", socket)?,
             advertise: self.optional("listen.advertise", address)?,
             http: self.optional("listen.http", socket)?,
@@ -250,6 +260,34 @@ impl Settings {
             roles = roles | role;
         }
         if roles.is_empty() { Err(invalid(key, setting, "a node has at least one role")) } else { Ok(roles) }
+    }
+
+    /// Capabilities and services share one record; the key at fault is the one with which it is too much.
+    fn capabilities(&self) -> Result<Capabilities, ConfigError> {
+        let (key, setting) = self.required("node.capabilities")?;
+        let capabilities = setting.value.items();
+        Presence::names(capabilities, &[]).map_err(|why| invalid(key, setting, why.to_string()))?;
+        let (key, setting) = self.required("node.services")?;
+        let names = Presence::names(capabilities, setting.value.items());
+        names.map_err(|why| invalid(key, setting, why.to_string()))
+    }
+
+    fn blobs(&self) -> Result<Vec<String>, ConfigError> {
+        let (key, setting) = self.required("node.blobs")?;
+        let blobs = setting.value.items();
+        if blobs.len() > BLOBS_MAX {
+            return Err(invalid(key, setting, format!("there are more than {BLOBS_MAX}")));
+        }
+        let is_hash = |text: &String| {
+            (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+        };
+        match blobs.iter().find(|text| !is_hash(text)) {
+            Some(text) => {
+                let why = format!("{text:?} is not 1 to {NAME_BYTES_MAX} hexadecimal digits");
+                Err(invalid(key, setting, why))
+            }
+            None => Ok(blobs.iter().map(|text| text.to_ascii_lowercase()).collect()),
+        }
     }
 
     fn seeds(&self) -> Result<Vec<String>, ConfigError> {

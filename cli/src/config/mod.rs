@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use starling_core::identity::{Label, Roles};
+use starling_core::registry::Capabilities;
 use starling_core::topology::Strategy;
 
 pub mod check;
@@ -38,6 +39,12 @@ pub struct Config {
     pub credentials: PathBuf,
     /// `node.data`: the directory for what it must remember.
     pub data: PathBuf,
+    /// `node.silent`: whether nobody is told where it listens.
+    pub is_silent: bool,
+    /// `node.capabilities` and `node.services`, these as `service:NAME`.
+    pub capabilities: Capabilities,
+    /// `node.blobs`: hashes of blobs that it has.
+    pub blobs: Vec<String>,
     /// `listen.quic`: the UDP address it listens on; the port is not 0.
     pub quic: SocketAddr,
     /// `listen.advertise`: the address that others are told, `host:port`.

@@ -74,6 +74,7 @@ fn effective(config: &Config, settings: &Settings, key: &Key) -> Option<toml::Va
             let whole = std::path::absolute(directory).unwrap_or_else(|_| directory.clone());
             text(&whole.display().to_string())
         }
+        (Value::Text(value), Kind::Switch) => toml::Value::Boolean(value == "true"),
         (Value::Text(value), _) => text(value),
         (Value::List(items), _) => toml::Value::Array(items.iter().map(|item| text(item)).collect()),
     })

@@ -15,6 +15,7 @@ use crate::exit::{self, Failure};
 
 pub mod named;
 pub mod overview;
+pub mod peers;
 pub mod progress;
 pub mod table;
 pub mod topology;

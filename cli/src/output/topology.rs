@@ -31,7 +31,8 @@ struct ClusterRow {
     peers: u32,
 }
 
-/// One peer; a round trip of 0 is none yet, and so is a cluster of 0.
+/// One peer; a round trip of 0 is none yet, and so is a cluster of 0. How far its replica is behind is as of
+/// its last word, and null before that.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct DistanceRow {
     name: String,
@@ -40,6 +41,9 @@ struct DistanceRow {
     cluster: u32,
     is_preferred: bool,
     is_far: bool,
+    versions_behind: Option<u64>,
+    behind_ms: Option<u64>,
+    said_ms: Option<u64>,
 }
 
 impl From<(usize, &ClusterView)> for ClusterRow {
@@ -58,6 +62,22 @@ impl From<&DistanceView> for DistanceRow {
             cluster: view.cluster,
             is_preferred: view.is_preferred,
             is_far: view.is_far,
+            versions_behind: view.lag.map(|lag| lag.versions),
+            behind_ms: view.lag.map(|lag| lag.behind_ms),
+            said_ms: view.lag.map(|lag| lag.said_ms),
+        }
+    }
+}
+
+impl DistanceRow {
+    fn behind(&self) -> String {
+        match (self.versions_behind, self.behind_ms) {
+            (None, _) => "-".to_owned(),
+            (Some(0), _) => "0".to_owned(),
+            (Some(versions), behind) => {
+                let tenths = behind.unwrap_or(0) / 100;
+                format!("{versions} versions, {}.{} s", tenths / 10, tenths % 10)
+            }
         }
     }
 }
@@ -114,6 +134,7 @@ impl Render for Topology {
             ("RTT MS", Side::Right),
             ("CLUSTER", Side::Right),
             ("PREFERRED", Side::Left),
+            ("BEHIND", Side::Left),
         ];
         let rows = self.distances.iter().map(|row| {
             let preferred = match (row.is_preferred, row.is_far) {
@@ -128,6 +149,7 @@ impl Render for Topology {
                 shown(row.rtt_us > 0, millis(row.rtt_us)),
                 shown(row.cluster > 0, row.cluster.to_string()),
                 preferred.to_owned(),
+                row.behind(),
             ]
         });
         head + &table(&columns, rows.collect(), "no peers linked")

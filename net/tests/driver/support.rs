@@ -55,6 +55,7 @@ pub fn settings(authority: &Authority, name: &str, directory: &Path) -> NodeSett
         trust: authority.trust().clone(),
         listen: "127.0.0.1:0".parse().unwrap(),
         advertise: None,
+        is_silent: false,
         directory: directory.to_owned(),
         spreads: false,
         shaper: None,

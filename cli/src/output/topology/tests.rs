@@ -1,7 +1,7 @@
 //! The shapes that scripts rely on, and the table that people read.
 
 use serde_json::{Value, json};
-use starling_core::wire::request::TopologyView;
+use starling_core::wire::request::{LagView, TopologyView};
 
 use super::*;
 use crate::output::{Format, render};
@@ -14,6 +14,8 @@ fn overview(rebalanced_round: u64) -> Overview {
         cluster,
         is_preferred,
         is_far,
+        lag: Some(LagView { versions: 3 * u64::from(is_far), behind_ms: 1_250, said_ms: 900 })
+            .filter(|_| rtt_us > 0),
     };
     let view = TopologyView {
         strategy: "hybrid".to_owned(),
@@ -45,6 +47,7 @@ fn topology_as_json() {
     assert_eq!(whole["clusters"], json!([{"cluster": 1, "nearest_us": 480, "farthest_us": 480, "peers": 1}]));
     let near = json!({
         "name": "near", "region": "eu", "rtt_us": 480, "cluster": 1, "is_preferred": true, "is_far": false,
+        "versions_behind": 0, "behind_ms": 1_250, "said_ms": 900,
     });
     assert_eq!(whole["distances"][0], near);
     assert!(Topology::of(&Overview::default()).is_none(), "a coordinator has none");
@@ -64,6 +67,7 @@ clusters    1: 1 at 0.48 to 0.48 ms
     assert!(table.contains("| near | eu     |   0.48 |       1 | yes                 |"), "{table}");
     assert!(table.contains("| far  | eu     |  80.12 |       2 | yes, as the far one |"), "{table}");
     assert!(table.contains("| new  | eu     |      - |       - |                     |"), "{table}");
+    assert!(table.contains("| 3 versions, 1.2 s |"), "{table}");
     let early = Topology::of(&overview(0)).unwrap().table();
     assert!(early.contains("not yet, in round 130"), "{early}");
 }
