@@ -216,7 +216,8 @@ impl World {
                 | ControlBody::Statements(_)
                 | ControlBody::Standings(_)
                 | ControlBody::Roster(_)
-                | ControlBody::Names(_),
+                | ControlBody::Names(_)
+                | ControlBody::PeerMessage(_),
                 _,
             ) => {}
             Frame::Control(..)

@@ -1,6 +1,7 @@
 //! A simulated node: how its machine and its hot path are made, and what they put out.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use starling_core::id::{MeshId, RegionId, ShortId};
 use starling_core::identity::{Admission, Roles, SecretKey, Signature, Signer, VerifyKey};
 use starling_core::machine::{ConnectionSlot, Destination, LinkSlot, Machine, Peer};
 use starling_core::membership::Identity;
+use starling_core::node::peering::Presence;
 use starling_core::time::{Now, Time};
 use starling_core::wire::request::Say;
 use starling_edge::Edge;
@@ -98,6 +100,10 @@ pub struct Node {
     named: u64,
     /// What it put out in this incarnation.
     pub record: Record,
+    /// Whether it tells nobody where it listens.
+    pub is_silent: bool,
+    /// Its number in the world, of which its address is made.
+    index: usize,
     /// Where it is: a row of the world's matrix.
     pub zone: usize,
     /// How far its wall clock is ahead, in nanoseconds.
@@ -143,6 +149,8 @@ impl Node {
             incarnation: 0,
             named: 0,
             record: Record::default(),
+            is_silent: false,
+            index,
             zone: 0,
             skew: 0,
             machine: None,
@@ -238,11 +246,33 @@ impl Node {
         let spreads = self.plan.roles.has(Roles::AGGREGATOR);
         let outlet = Box::new(self.effects.clone());
         self.plane = Some(Arc::new(Plane::new(identity.me(), self.signer(), spreads, seed, outlet)));
+        let presence = self.presence();
         self.machine = Some(match self.plan.roles {
-            Roles::EDGE => Box::new(Edge::new(identity, seeds, seed, now)),
-            Roles::AGGREGATOR => Box::new(Aggregator::new(identity, seeds, seed)),
-            _ => Box::new(Coordinator::new(identity, seeds, seed)),
+            Roles::EDGE => Box::new(Edge::new(identity, seeds, seed, now).with_presence(presence)),
+            Roles::AGGREGATOR => Box::new(Aggregator::new(identity, seeds, seed).with_presence(presence)),
+            _ => Box::new(Coordinator::new(identity, seeds, seed).with_presence(presence)),
         });
+    }
+
+    /// Where it tells its peers to dial it.
+    fn told(&self) -> Vec<String> {
+        Some(self.plan.name.clone()).filter(|_| !self.is_silent).into_iter().collect()
+    }
+
+    /// What it says of itself; each node has a service of its own name.
+    fn presence(&self) -> Presence {
+        Presence {
+            is_silent: self.is_silent,
+            addresses: vec![self.listed()],
+            capabilities: Presence::names(&[], &[self.plan.name.clone()]).expect("names are short words"),
+            blobs: Vec::new(),
+        }
+    }
+
+    /// Its address as records list it; nobody dials by that here.
+    pub(crate) fn listed(&self) -> SocketAddr {
+        let [.., high, middle, low] = (self.index as u64).to_be_bytes();
+        ([10, high, middle, low], 7_420).into()
     }
 
     /// Forgets everything but its incarnation; returns its links.
@@ -266,7 +296,7 @@ impl Node {
             mesh: "sim".into(),
             admission: self.admission.clone(),
             incarnation: self.named,
-            addresses: vec![self.plan.name.clone()],
+            addresses: self.told(),
             process: 0,
             version: "sim".to_string(),
             authority: self.authority,

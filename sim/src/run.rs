@@ -95,6 +95,7 @@ impl Run {
             world.check_every = settings.edges as u64;
         }
         (world.clock_skew, world.processors) = (settings.clock_skew, settings.processors);
+        world.silent = settings.silent;
         world.story = settings.story.then(Vec::new);
         world.matrix = settings.matrix.clone();
         (world.meter, world.bug) = (Some(Meter::default()), bug);

@@ -43,6 +43,8 @@ pub struct Scenario {
     pub settle_s: Option<u64>,
     /// Seconds that wall clocks are off at the most, either way.
     pub clock_skew_s: f64,
+    /// Share of edges that tell nobody where they listen, 0.0 to 1.0.
+    pub silent: f64,
     /// How long nodes take for what they do.
     pub processors: Costs,
     /// The network within a region.
@@ -203,6 +205,7 @@ impl Scenario {
         };
         settings.clock_skew =
             Duration::try_from_secs_f64(self.clock_skew_s).unwrap_or_default().min(SKEW_MAX);
+        settings.silent = self.silent.clamp(0.0, 1.0);
         let like_others = Processors::default();
         settings.processors = Processors {
             step: Duration::from_micros(self.processors.step_us),

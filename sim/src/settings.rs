@@ -46,6 +46,8 @@ pub struct Settings {
     pub clock_skew: Duration,
     /// How long nodes take for what they do.
     pub processors: Processors,
+    /// Share of edges that tell nobody where they listen, 0.0 to 1.0.
+    pub silent: f64,
     /// Which faults happen.
     pub faults: FaultRates,
     /// What hostile nodes do.
@@ -98,6 +100,7 @@ impl Default for Settings {
             matrix: Matrix::default(),
             clock_skew: Duration::ZERO,
             processors: Processors::default(),
+            silent: 0.0,
             faults: FaultRates::default(),
             attack: None,
             attackers: 0,
@@ -175,8 +178,8 @@ impl Settings {
         drawn.with_odd_nodes()
     }
 
-    /// Now and then wall clocks that are off, narrow links and slow nodes, by a chance of their own: runs
-    /// that have none of them stay as they are.
+    /// Now and then wall clocks that are off, narrow links, slow nodes and silent ones, by a chance of their
+    /// own: runs that have none of them stay as they are.
     fn with_odd_nodes(mut self) -> Settings {
         let mut rng = Rng::new(self.seed ^ 0x0DD5);
         let mut sometimes = || (rng.below(4) == 0).then(|| rng.below(1000));
@@ -189,6 +192,9 @@ impl Settings {
         if let Some(draw) = sometimes() {
             let step = Duration::from_micros(20 + draw / 10);
             self.processors = Processors { step, slow_share: 0.2, slow_times: 5 };
+        }
+        if let Some(draw) = sometimes() {
+            self.silent = 0.1 + draw as f64 / 2000.0;
         }
         self
     }

@@ -4,17 +4,16 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::Duration;
 
-use bytes::Bytes;
 use starling_core::hot::counters::Snapshot;
 use starling_core::hot::plane::Touched;
-use starling_core::identity::Signer;
+use starling_core::identity::{Roles, Signer};
 use starling_core::limits;
 use starling_core::machine::{Input, LinkSlot, Outbox, Output};
 use starling_core::rng::Rng;
 use starling_core::time::{Now, Time};
 
 use crate::hostile::Hostile;
-use crate::link::{Conditions, Pair, Sent};
+use crate::link::{Conditions, Pair, Sent, happens};
 use crate::mail::Mail;
 use crate::matrix::Matrix;
 use crate::meter::Meter;
@@ -72,6 +71,8 @@ pub struct World {
     pub clock_skew: Duration,
     /// How long nodes take for what they do; drawn for each node that is added.
     pub processors: Processors,
+    /// Share of edges that tell nobody where they listen, 0.0 to 1.0; drawn for each that is added.
+    pub silent: f64,
     /// Whether nodes keep in their [`Record`](crate::Record) all that they put out, for whoever looks at
     /// them; without it replies to the run's own questions and the newest view are kept alone.
     pub keeps_events: bool,
@@ -88,6 +89,8 @@ pub struct World {
     pub(crate) rng: Rng,
     /// Chance of what nodes are like.
     quirks: Rng,
+    /// Chance of who is silent.
+    hush: Rng,
     pub(crate) trace: Trace,
     pub(crate) pairs: BTreeMap<u64, Pair>,
     pub(crate) outbox: Outbox,
@@ -104,7 +107,7 @@ pub struct World {
     /// Directions that carry nothing.
     pub(crate) cuts: BTreeSet<(usize, usize)>,
     effects: Vec<Effect>,
-    committed: u64,
+    pub(crate) committed: u64,
     pub(crate) next_pair: u64,
     pub(crate) links_made: BTreeMap<(usize, usize), u64>,
     pub(crate) hostile: BTreeMap<usize, Hostile>,
@@ -127,6 +130,7 @@ impl World {
             measure_every: MEASURED,
             clock_skew: Duration::ZERO,
             processors: Processors::default(),
+            silent: 0.0,
             keeps_events: true,
             story: None,
             mail: Vec::new(),
@@ -136,6 +140,7 @@ impl World {
             signatures,
             rng: Rng::new(seed),
             quirks: Rng::new(seed ^ 0x0DD),
+            hush: Rng::new(seed ^ 0x51E7),
             trace: Trace::default(),
             pairs: BTreeMap::new(),
             outbox: Outbox::new(),
@@ -218,6 +223,7 @@ impl World {
         let node = &mut self.nodes[index];
         node.zone = zone;
         node.skew = self.quirks.below(skew * 2 + 1) as i64 - skew as i64;
+        node.is_silent = node.plan.roles == Roles::EDGE && happens(self.silent, &mut self.hush);
         node.processor.cost = self.processors.draw(&mut self.quirks);
         self.start(index);
         index
@@ -345,18 +351,6 @@ impl World {
             plane.flush(&mut self.touched);
         }
         self.touched.congested.clear();
-    }
-
-    /// The log takes what is proposed and tells every coordinator, in one order.
-    pub(crate) fn commit(&mut self, entry: Bytes) {
-        self.committed += 1;
-        for to in 0..self.nodes.len() {
-            let is_coordinator = self.nodes[to].plan.roles.has(starling_core::identity::Roles::COORDINATOR);
-            if is_coordinator {
-                let input = Input::Committed { index: self.committed, entry: entry.clone() };
-                self.input_later(self.conditions.latency, to, input);
-            }
-        }
     }
 
     pub(crate) fn later(&mut self, after: Duration, transit: Transit) {

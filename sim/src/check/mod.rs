@@ -14,6 +14,7 @@ mod forgotten;
 mod located;
 mod readonly;
 mod replicated;
+mod silent;
 mod unequivocal;
 
 use starling_core::event::Event;
@@ -36,10 +37,11 @@ use forgotten::Forgotten;
 use located::Located;
 pub(crate) use readonly::ReadOnly;
 use replicated::Replicated;
+use silent::Silent;
 use unequivocal::Unequivocal;
 
 /// Every property with what it says; docs/simulation.md has more.
-pub const INVARIANTS: [(&str, &str); 11] = [
+pub const INVARIANTS: [(&str, &str); 12] = [
     ("delivered", "what is published comes once and in order, or a gap is told"),
     ("authentic", "nothing comes that was not published so, and asked for"),
     ("unequivocal", "no node signs two bundles for one number"),
@@ -50,6 +52,7 @@ pub const INVARIANTS: [(&str, &str); 11] = [
     ("located", "at rest a region's aggregators know the home of every agent there"),
     ("bounded", "what a node keeps stays within its limits, and at rest it owes nothing"),
     ("forgotten", "nothing is kept for who has been dead for long"),
+    ("silent", "nobody shows where a silent node listens, nor names it to who looks for peers"),
     ("behaved", "who provably lies is banned by all honest nodes, and no honest node ever is"),
 ];
 
@@ -122,6 +125,7 @@ pub(crate) struct Checks {
     located: Located,
     bounded: Bounded,
     forgotten: Forgotten,
+    silent: Silent,
     pub behaved: Behaved,
 }
 
@@ -139,6 +143,7 @@ impl Checks {
             located: Located::default(),
             bounded: Bounded::default(),
             forgotten: Forgotten::default(),
+            silent: Silent::default(),
             behaved,
         }
     }
@@ -156,6 +161,7 @@ impl Checks {
             &mut self.located,
             &mut self.bounded,
             &mut self.forgotten,
+            &mut self.silent,
             &mut self.behaved,
         ]
     }

@@ -11,6 +11,7 @@ use super::links::{DropRepair, Equivocate};
 use super::machine::{
     AlwaysHealthy, ConfirmEarly, Deaf, ForgetIncarnation, HidePauses, KeepDead, Mute, NoRepair, OldView,
 };
+use super::silent::LeakSilent;
 use crate::settings::{FaultRates, Settings};
 
 const fn seconds(count: u64) -> Duration {
@@ -68,6 +69,11 @@ fn deaths() -> Settings {
 /// Clients that move on, and some that leave for good.
 fn leavers() -> Settings {
     Settings { leaving: 0.3, ..calm() }
+}
+
+/// Some edges tell nobody where they listen.
+fn silent() -> Settings {
+    Settings { silent: 0.5, ..calm() }
 }
 
 /// All of them.
@@ -288,5 +294,13 @@ pub(super) const ALL: &[Mutant] = &[
         seeds: 1..5,
         settings: deaths,
         bug: || Box::new(KeepDead::default()),
+    },
+    Mutant {
+        name: "leak-silent",
+        about: "a silent node announces itself with its address, as others do",
+        breaks: "silent",
+        seeds: 1..5,
+        settings: silent,
+        bug: || Box::new(LeakSilent),
     },
 ];

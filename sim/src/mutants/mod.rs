@@ -4,14 +4,15 @@
 //! promise; the product has no switch for it. Each is planted into a small run of its own, which
 //! must break the property that is to catch it; the same run without it must hold, or the catch would
 //! prove nothing. `plant` is where the world lets a bug in, `list` names them all; the bugs are in `hot`
-//! (what the hot path puts out), `links` (what crosses links) and `machine` (what the machine is told and
-//! says).
+//! (what the hot path puts out), `links` (what crosses links), `machine` (what the machine is told and
+//! says) and `silent` (what a silent node says of itself).
 
 mod hot;
 mod links;
 mod list;
 mod machine;
 mod plant;
+mod silent;
 
 use std::ops::Range;
 use std::time::Instant;

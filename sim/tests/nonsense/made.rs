@@ -17,6 +17,9 @@ use starling_core::membership::detector::digest::{Digest, Entry};
 use starling_core::membership::detector::{Kind, Life, Probe, Standing, Statement};
 use starling_core::membership::record;
 use starling_core::node::replication::sealing::{self, Place};
+use starling_core::registry::exchange::{
+    Authored, Flood, Heartbeat, PeerBody, PeerHello, PeerList, PeerMessage, Record, Request, Said, SaidKind,
+};
 use starling_core::state::crdt::{Counter, Register, Value};
 use starling_core::state::keyspace::Change as KeyspaceChange;
 use starling_core::state::version::{Version, VersionVector};
@@ -30,7 +33,9 @@ use starling_core::wire::message::{
     Pace, PeerRecord, Peers, Reroute, Roster, Standings, Statements, Superseded, Update, UpdateApplied,
     Versions, update_message,
 };
-use starling_core::wire::request::{Ask, Empty, KeyChange, Numbers, SetKey, Subscribe, Subscription};
+use starling_core::wire::request::{
+    Ask, AskPeers, Empty, KeyChange, Numbers, SetKey, Subscribe, Subscription,
+};
 use starling_sim::Agent;
 
 use super::fed::{CAST, address};
@@ -225,7 +230,52 @@ pub fn control() -> impl Strategy<Value = ControlBody> {
         2 => (any::<u64>(), prop_oneof![vec(any::<u64>(), 0..3), vec(any::<u64>(), 64)], any::<bool>()).prop_map(
             |(fingerprint, buckets, is_answer)| ControlBody::Roster(Roster { fingerprint, buckets, is_answer })
         ),
+        4 => peer_message().prop_map(ControlBody::PeerMessage),
     ]
+}
+
+/// What nodes say in the peer protocol, some of it under their own signatures.
+fn peer_message() -> impl Strategy<Value = Bytes> {
+    let kind = prop_oneof![
+        (number(), any::<bool>(), select(vec![0, 1, 9])).prop_map(|(revision, broadcast, addresses)| {
+            let addresses = vec!["192.0.2.1:7420".to_string(); addresses];
+            let capabilities = vec!["relay".to_string()];
+            SaidKind::Announcement(Record {
+                revision,
+                broadcast,
+                addresses,
+                capabilities,
+                ..Record::default()
+            })
+        }),
+        Just(SaidKind::Heartbeat(Heartbeat {})),
+        (0..6_u32, "[a-c]{0,2}", index()).prop_map(|(by, name, count)| SaidKind::Request(Request {
+            by,
+            name,
+            count
+        })),
+    ];
+    let authored = (0..9_usize, any::<[bool; 2]>(), number(), kind);
+    let authored = authored.prop_map(|(node, [is_signed, is_ours], id, kind)| {
+        let author = Bytes::copy_from_slice(&CAST.keys[node].public().0);
+        let mesh = if is_ours { 0 } else { 9 };
+        let said = Said { author, mesh, id, wall_ms: id, kind: Some(kind) };
+        let said = said.to_bytes();
+        let signature = CAST.keys[if is_signed { node } else { 0 }].sign(Context::Peer, &said);
+        Authored { said, signature: Bytes::copy_from_slice(&signature.0) }
+    });
+    let authored = authored.boxed();
+    let body = prop_oneof![
+        3 => (authored.clone(), 0..40_u32)
+            .prop_map(|(authored, ttl)| PeerBody::Flood(Flood { authored: Some(authored), ttl })),
+        1 => proptest::option::of(authored.clone()).prop_map(|record| {
+            PeerBody::Hello(PeerHello { version_low: 1, version_high: 1, features: 0, record })
+        }),
+        1 => (number(), vec(authored, 0..3)).prop_map(|(request, records)| {
+            PeerBody::List(PeerList { request, records, ..PeerList::default() })
+        }),
+    ];
+    prop_oneof![4 => body.prop_map(PeerMessage::bytes_of), 1 => vec(any::<u8>(), 0..40).prop_map(Bytes::from)]
 }
 
 fn set_key() -> impl Strategy<Value = SetKey> {
@@ -293,6 +343,7 @@ pub fn ask() -> impl Strategy<Value = Ask> {
         2 => select(vec![0, 5, 20_000]).prop_map(|length| Ask::Update(Bytes::from(vec![1; length]))),
         1 => Just(Ask::WatchCut(Empty {})),
         2 => "[a-c]{0,2}".prop_map(Ask::GetKey),
+        2 => (0..5_u32, "[a-c]{0,2}", index()).prop_map(|(by, name, count)| Ask::Peers(AskPeers { by, name, count })),
         6 => set_key().prop_map(Ask::SetKey),
     ]
 }
