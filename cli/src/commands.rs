@@ -4,8 +4,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::args::{
     AgentsArgs, BenchArgs, BenchPartArgs, ChaosArgs, ClientOptions, CompletionsArgs, ConfigArgs, DevArgs,
-    HostileArgs, InitArgs, InspectArgs, KeyArgs, LoadtestArgs, PeersArgs, PingArgs, PublishArgs, RunArgs, SendArgs,
-    SimArgs, SubscribeArgs, TopologyArgs,
+    HostileArgs, InitArgs, InspectArgs, KeyArgs, LoadtestArgs, PeersArgs, PingArgs, PublishArgs, RunArgs,
+    SendArgs, SimArgs, SubscribeArgs, TopologyArgs,
 };
 use crate::output::Format;
 

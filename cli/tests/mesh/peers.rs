@@ -69,7 +69,9 @@ fn a_service_is_found_across_regions_and_a_silent_node_by_nobody() {
     let first_port = free_ports(NODES.len() as u16);
     let mut init = starling(directory);
     init.arg("init").arg(directory.join("mesh")).args(["--quic-port", &first_port.to_string()]);
-    NODES.iter().for_each(|node| drop(init.args(["--node", node])));
+    NODES.iter().for_each(|node| {
+        init.args(["--node", node]);
+    });
     let made = run(init);
     assert_eq!(made.code, 0, "{}", made.stderr);
 

@@ -3,9 +3,11 @@ use std::sync::Arc;
 use super::*;
 use crate::id::MeshId;
 use crate::identity::{Admission, Roles, SecretKey, Signature, VerifyKey};
-use crate::machine::{ConnectionSlot, Output, Peer};
+use crate::machine::{ConnectionSlot, Output};
+use crate::membership::record;
 use crate::registry::Capabilities;
 use crate::registry::exchange::{PeerBody, PeerMessage};
+use crate::wire::message::PeerRecord;
 use crate::wire::request::{AskPeers, PeersView, Say};
 
 fn key(seed: u8) -> SecretKey {
@@ -85,13 +87,10 @@ impl Bench {
     }
 
     fn link_up(&mut self, now: Now, to: u8, link: LinkSlot) {
-        let peer = Peer {
-            admission: admission(to),
-            incarnation: 1,
-            addresses: Vec::new(),
-            process: 1,
-            version: String::new(),
-        };
+        let record = PeerRecord { incarnation: 1, process: 1, ..PeerRecord::default() };
+        let admission = admission(to);
+        let record = record::signed(record, admission.mesh, &key(to).signer());
+        let peer = record::peer(admission, record).expect("it is signed");
         for fact in self.neighbours.link_up(now, link, peer, &mut self.out) {
             self.peering.on_fact(now, &fact, &self.neighbours, &mut self.out);
         }
