@@ -12,6 +12,8 @@ use crate::time::{Now, Time};
 pub(super) const REFUTE_INTERVAL: Duration = Duration::from_millis(250);
 /// Whom this node heard itself so lately it does not hold for dead, whoever says so.
 const FRESH: Duration = Duration::from_secs(1);
+/// How often a node that takes longer than others because it is late looks whether it still is.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// How far an accuser's wall clock may be ahead.
 const AHEAD_MAX: Duration = Duration::from_secs(30);
 /// Speakers' buckets at which full ones are dropped.
@@ -158,8 +160,9 @@ impl Detector {
             let opened = *case.opened.get_or_insert(now.mono);
             if count >= needed {
                 // Whoever is late itself hears refutations late.
-                let mut end =
-                    opened + self.health.scale(self.rules.suspicion(count, enough).max(self.answer * 8));
+                let suspicion = self.rules.suspicion(count, enough);
+                let mut end = opened + self.health.scale(suspicion.max(self.answer * 8));
+                let is_stretched = end > opened + suspicion;
                 end = end.max(heard.map_or(Time::ZERO, |heard| heard + FRESH));
                 if end <= now.mono && now.mono < self.health.grace_until && !case.is_graced {
                     case.is_graced = true;
@@ -169,6 +172,10 @@ impl Detector {
                     return self.conclude(now, id, out);
                 }
                 due = due.min(end);
+                if is_stretched {
+                    // It may be well again before.
+                    due = due.min(now.mono + LOOK_AGAIN);
+                }
             }
         }
         self.timers.arm(Key::Case(id), due.max(Time(now.mono.0.saturating_add(1))));

@@ -207,10 +207,10 @@ fn a_silent_node_is_in_no_answer_and_finds_others() {
         chain(vec![presence(1, false, &[]), presence(2, true, &["films"]), presence(3, false, &["films"])]);
     wake(&mut mesh, at(2_000));
     carry(&mut mesh, at(2_000));
-    for asker in 0..3 {
-        mesh[asker].out.drain();
-        mesh[asker].ask(at(3_000), 0, "", 10);
-        let view = mesh[asker].answer().expect("its table answers");
+    for asker in &mut mesh {
+        asker.out.drain();
+        asker.ask(at(3_000), 0, "", 10);
+        let view = asker.answer().expect("its table answers");
         assert!(!names(&view).contains(&"node-2"), "{view:?}");
     }
     // It passes on what others say, as everybody does.
