@@ -107,6 +107,9 @@ impl Neighbours {
     /// Of these peers some may be silent: who cannot be dialled and does not come, as it knows no better, is
     /// looked for over others.
     pub(super) fn seek_silent(&mut self, now: Now, members: &[ShortId]) {
+        if self.region_links().next().is_none() {
+            return;
+        }
         let is_out_of_reach = |known: &Known| {
             let is_beside = self.place.is_beside(known.node.short());
             known.addresses.is_empty() && is_beside && self.may_be_relayed(known)
