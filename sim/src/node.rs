@@ -264,7 +264,8 @@ impl Node {
         Presence {
             is_silent: self.is_silent,
             addresses: vec![self.listed()],
-            capabilities: Presence::names(&[], std::slice::from_ref(&self.plan.name)).expect("names are short words"),
+            capabilities: Presence::names(&[], std::slice::from_ref(&self.plan.name))
+                .expect("names are short words"),
             blobs: Vec::new(),
         }
     }

@@ -141,7 +141,10 @@ const NAMED: [(&str, &str); 7] = [
     ("pauses", "nodes stop for seconds and go on"),
     ("cuts", "ways between two nodes carry nothing, or only one way"),
     ("partitions", "part of a region is cut off from the rest"),
-    ("rings", "a region too large for links of all with all: crashes, deaths, pauses, cuts, closed links"),
+    (
+        "rings",
+        "a region too large for links of all with all: crashes, deaths, pauses, cuts, closed links, partitions",
+    ),
 ];
 
 impl Scenario {
@@ -171,6 +174,7 @@ impl Scenario {
                     one_way_s: 6,
                     close_s: 3,
                     death_s: 15,
+                    partition_s: 20,
                     ..Faults::default()
                 })
             },
