@@ -175,7 +175,6 @@ impl Scenario {
                     close_s: 3,
                     death_s: 15,
                     partition_s: 20,
-                    ..Faults::default()
                 })
             },
             _ => return None,
