@@ -290,12 +290,12 @@ impl Peering {
             Some((at, ..)) => at + SYNC_INTERVAL,
         };
         if due > now.mono {
-            self.sync_at = Some(due);
+            self.sync_at = Some(due).filter(|_| self.exchange.registry().len() > 0);
             return;
         }
         self.synced = Some((now.mono, changes, standings));
-        self.sync_at = Some(now.mono + SYNC_INTERVAL);
         let known: Vec<NodeId> = self.exchange.registry().iter().map(|(_, record)| record.id).collect();
+        self.sync_at = (!known.is_empty()).then_some(now.mono + SYNC_INTERVAL);
         for node in known {
             self.sync_one(now, &node, neighbours);
         }

@@ -13,6 +13,8 @@ use crate::hostile::Attack;
 use crate::report::{Banned, Shares};
 use crate::world::World;
 
+/// How often links with liars are looked at.
+const LOOK: Duration = Duration::from_secs(1);
 /// From a lie until all honest nodes have banned the liar.
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -25,6 +27,8 @@ pub(crate) struct Behaved {
     guilty: BTreeSet<usize>,
     innocent: BTreeSet<usize>,
     times: Vec<Duration>,
+    /// Since when an honest node (second) has had a link with a hostile one (first) each time it was looked.
+    linked: BTreeMap<(usize, usize), Time>,
     /// Hostile nodes that were looked at when their time was up.
     judged: BTreeSet<usize>,
 }
@@ -38,6 +42,7 @@ impl Behaved {
             guilty: BTreeSet::new(),
             innocent: BTreeSet::new(),
             times: Vec::new(),
+            linked: BTreeMap::new(),
             judged: (0..world.nodes.len()).filter(|at| !world.is_hostile(*at)).collect(),
         }
     }
@@ -61,8 +66,9 @@ impl Behaved {
                     || format!("{} has not banned {}, which lied at {since} s", name(node), name(liar));
                 self.findings.note(now, wrong.then(what));
             } else if attack.is_grave() {
-                let is_linked = world.nodes[node].linked().contains(&liar);
-                let wrong = is_linked && self.attack != Some(Attack::Tampering);
+                // A link that came up since may have brought too little to be hung up for.
+                let was_linked = self.linked.get(&(liar, node)).is_some_and(|at| *at <= since + LOOK);
+                let wrong = was_linked && self.attack != Some(Attack::Tampering);
                 let what = || format!("{} is still linked with {}, which lies to it", name(node), name(liar));
                 self.findings.note(now, wrong.then(what));
             }
@@ -97,6 +103,15 @@ impl Check for Behaved {
     }
 
     fn each_second(&mut self, now: Time, scene: &mut Scene<'_>) {
+        for liar in scene.world.hostile.keys() {
+            for (node, honest) in scene.world.nodes.iter().enumerate() {
+                if honest.linked().contains(liar) {
+                    self.linked.entry((*liar, node)).or_insert(now);
+                } else {
+                    self.linked.remove(&(*liar, node));
+                }
+            }
+        }
         let due = |since: &Time| now.since(*since) >= LIMIT;
         let started = scene.world.hostile.iter().filter_map(|(at, hostile)| Some((*at, hostile.since?)));
         let due: Vec<(usize, Time)> = started.filter(|(_, since)| due(since)).collect();

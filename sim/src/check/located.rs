@@ -25,7 +25,7 @@ impl Check for Located {
     fn at_end(&mut self, now: Time, scene: &mut Scene<'_>) {
         for at in 0..scene.world.nodes.len() {
             let node = &scene.world.nodes[at];
-            if node.plan.roles != Roles::AGGREGATOR || !node.is_active() {
+            if node.plan.roles != Roles::AGGREGATOR || !node.is_active() || scene.world.is_hostile(at) {
                 continue;
             }
             for client in &scene.clients.all {
