@@ -290,7 +290,7 @@ impl Peering {
             Some((at, ..)) => at + SYNC_INTERVAL,
         };
         if due > now.mono {
-            self.sync_at = Some(due).filter(|_| self.exchange.registry().len() > 0);
+            self.sync_at = Some(due).filter(|_| !self.exchange.registry().is_empty());
             return;
         }
         self.synced = Some((now.mono, changes, standings));
