@@ -12,7 +12,7 @@ use crate::finding::block_on;
 use crate::output::table::facts;
 use crate::output::{Output, Render, write_json};
 use crate::run::{start_nodes, stdin_closed, stop_nodes};
-use crate::signals::stop_requested;
+use crate::signals::{stop_requested, until_stopped};
 
 fn settings(args: &BenchArgs) -> Result<Settings, Failure> {
     let mut settings = Settings {
@@ -55,12 +55,7 @@ pub fn run(args: &BenchArgs, output: &Output) -> Result<(), Failure> {
     let settings = settings(args)?;
     let directory = tempfile::Builder::new().prefix("starling-bench-").tempdir()?;
     let say = |line: &str| output.note(line);
-    let report = block_on(async {
-        tokio::select! {
-            report = starling_bench::run(settings, directory.path(), &say) => Ok(report?),
-            () = stop_requested() => Err(Failure::quiet(ExitCode::Interrupted)),
-        }
-    })?;
+    let report = block_on(until_stopped(starling_bench::run(settings, directory.path(), &say)))?;
     if let Some(path) = &args.json {
         write_json(path, &report)?;
     }

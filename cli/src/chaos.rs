@@ -13,7 +13,7 @@ use crate::finding::block_on;
 use crate::output::named::{self, Named};
 use crate::output::table::facts;
 use crate::output::{Output, Render, write_json};
-use crate::signals::stop_requested;
+use crate::signals::until_stopped;
 use crate::suggest::closest;
 
 /// No run is longer: the history grows with it.
@@ -63,12 +63,7 @@ fn live(args: &ChaosArgs, output: &Output) -> Result<(), Failure> {
         history: history_path(args, directory.path())?,
     };
     let say = |line: &str| output.note(line);
-    block_on(async {
-        tokio::select! {
-            ended = starling_chaos::run(&settings, &mesh, &say) => Ok(ended?),
-            () = stop_requested() => Err(Failure::quiet(ExitCode::Interrupted)),
-        }
-    })?;
+    block_on(until_stopped(starling_chaos::run(&settings, &mesh, &say)))?;
     conclude(args, &settings.history, output)
 }
 

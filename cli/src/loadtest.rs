@@ -8,7 +8,7 @@ use crate::exit::{ExitCode, Failure};
 use crate::finding::block_on;
 use crate::output::table::facts;
 use crate::output::{Output, Render, write_json};
-use crate::signals::stop_requested;
+use crate::signals::until_stopped;
 
 /// Rooms that the agents of an edge choose from.
 const ROOMS: u32 = 10_000;
@@ -54,12 +54,7 @@ pub fn run(args: &LoadtestArgs, output: &Output) -> Result<(), Failure> {
     let settings = settings(args)?;
     let directory = tempfile::Builder::new().prefix("starling-loadtest-").tempdir()?;
     let say = |line: &str| output.note(line);
-    let report = block_on(async {
-        tokio::select! {
-            report = starling_loadtest::run(settings, directory.path(), &say) => Ok(report?),
-            () = stop_requested() => Err(Failure::quiet(ExitCode::Interrupted)),
-        }
-    })?;
+    let report = block_on(until_stopped(starling_loadtest::run(settings, directory.path(), &say)))?;
     if let Some(path) = &args.json {
         write_json(path, &report)?;
     }

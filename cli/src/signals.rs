@@ -2,6 +2,8 @@
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::exit::{ExitCode, Failure};
+
 /// Waits until the process is asked to stop. Where signals cannot be caught the system's default
 /// applies, which ends the process at once.
 pub async fn stop_requested() {
@@ -13,5 +15,18 @@ pub async fn stop_requested() {
             }
         }
         _ => std::future::pending().await,
+    }
+}
+
+/// What `work` comes to, unless the process is asked to stop first.
+///
+/// # Errors
+/// Those of `work`; asked to stop, a quiet one.
+pub async fn until_stopped<T, E: Into<Failure>>(
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, Failure> {
+    tokio::select! {
+        done = work => done.map_err(Into::into),
+        () = stop_requested() => Err(Failure::quiet(ExitCode::Interrupted)),
     }
 }

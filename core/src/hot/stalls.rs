@@ -64,9 +64,8 @@ impl Stalls {
                 Destination::Node(node) => Report::Withheld { node },
                 Destination::Local => continue,
             };
-            if !step.plane.outlet().report(report) {
-                // The machine has much to do; it hears of it with the next try.
-            }
+            // A machine that has no room for it hears of it with the next try.
+            let _ = step.plane.outlet().report(report);
         }
     }
 

@@ -54,7 +54,7 @@ impl Neighbours {
             close_at: None,
             told_at: None,
             given: Given::default(),
-            // It is shown and told to nobody.
+            // This row is for people: nobody verifies it.
             signature: Signature([0; 64]),
             banned_until: None,
             dialling: Dialling::default(),

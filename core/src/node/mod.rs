@@ -2,6 +2,8 @@
 //!
 //! Components of core do not import one another; what one learns and another needs is carried here.
 
+#[cfg(test)]
+mod cast;
 pub mod missed;
 pub mod nearness;
 pub mod overview;

@@ -1,27 +1,10 @@
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::*;
-use crate::id::MeshId;
-use crate::identity::{Admission, Roles, SecretKey, Signature, VerifyKey};
+use crate::identity::Roles;
 use crate::machine::Output;
-use crate::membership::{Identity, record};
+use crate::node::cast;
 use crate::topology::manager::REBALANCE_ROUNDS;
-use crate::wire::message::PeerRecord;
-
-fn admission(seed: u8) -> Admission {
-    let admission = Admission {
-        mesh: MeshId(0),
-        key: SecretKey::from_seed([seed; 32]).public(),
-        roles: Roles::EDGE,
-        region: "east".parse().expect("a name"),
-        name: format!("node-{seed}").parse().expect("a name"),
-        not_before_seconds: 0,
-        not_after_seconds: u64::MAX,
-        signature: Signature([0; 64]),
-    };
-    admission.signed_by(&SecretKey::from_seed([200; 32]))
-}
 
 /// A node that is linked with as many others as there are distances, and hears of these once a second.
 struct Bench {
@@ -34,17 +17,7 @@ struct Bench {
 
 impl Bench {
     fn new(strategy: Strategy, millis: &[u64]) -> Bench {
-        let authority = SecretKey::from_seed([200; 32]).public();
-        let me = Identity {
-            mesh: "test".into(),
-            admission: admission(1),
-            incarnation: 1,
-            addresses: Vec::new(),
-            process: 1,
-            version: String::new(),
-            authority: VerifyKey::new(&authority).expect("a good key"),
-            signer: Arc::new(SecretKey::from_seed([1; 32]).signer()),
-        };
+        let me = cast::identity(1, Roles::EDGE, 1);
         let (id, region) = (me.short(), me.region());
         let mut bench = Bench {
             nearness: Nearness::new(id, region, strategy, 1),
@@ -54,11 +27,8 @@ impl Bench {
             out: Outbox::new(),
         };
         for (seed, millis) in (2..).zip(millis) {
-            let (admission, link) = (admission(seed), LinkSlot(u32::from(seed)));
-            let node = admission.node().short();
-            let record = PeerRecord { incarnation: 1, ..PeerRecord::default() };
-            let record = record::signed(record, admission.mesh, &SecretKey::from_seed([seed; 32]).signer());
-            let peer = record::peer(admission, record).expect("it is signed");
+            let (node, link) = (cast::id(seed), LinkSlot(u32::from(seed)));
+            let peer = cast::peer(seed, Roles::EDGE, 1);
             bench.neighbours.link_up(bench.now, link, peer, &mut bench.out);
             bench.nearness.add(node, region);
             bench.distances.push((link, Duration::from_millis(*millis)));
@@ -84,8 +54,7 @@ impl Bench {
 
     /// How often each peer had the turn, by its number.
     fn turns(&mut self, count: usize) -> BTreeMap<u8, usize> {
-        let seed_of: BTreeMap<ShortId, u8> =
-            (2..=100).map(|seed| (admission(seed).node().short(), seed)).collect();
+        let seed_of: BTreeMap<ShortId, u8> = (2..=100).map(|seed| (cast::id(seed), seed)).collect();
         let mut turns = BTreeMap::new();
         for _ in 0..count {
             let id = self.nearness.turn().expect("there are peers");
@@ -129,9 +98,9 @@ fn few_peers_have_a_turn_each_and_who_is_gone_has_none() {
     bench.rounds(FIRST_ROUNDS);
     assert!(bench.turns(40).values().all(|count| *count == 10));
     bench.turns(1);
-    let gone = admission(3).node().short();
+    let gone = cast::id(3);
     bench.nearness.remove(gone);
     assert!(!bench.turns(50).contains_key(&3));
-    (2..6).for_each(|seed| bench.nearness.remove(admission(seed).node().short()));
+    (2..6).for_each(|seed| bench.nearness.remove(cast::id(seed)));
     assert_eq!(bench.nearness.turn(), None);
 }

@@ -1,39 +1,13 @@
-use std::sync::Arc;
-
 use super::*;
-use crate::id::MeshId;
-use crate::identity::{Admission, Roles, SecretKey, Signature, VerifyKey};
+use crate::identity::Roles;
 use crate::machine::{ConnectionSlot, Output};
-use crate::membership::record;
+use crate::node::cast::{self, id};
 use crate::registry::Capabilities;
 use crate::registry::exchange::{PeerBody, PeerMessage};
-use crate::wire::message::PeerRecord;
 use crate::wire::request::{AskPeers, PeersView, Say};
-
-fn key(seed: u8) -> SecretKey {
-    SecretKey::from_seed([seed; 32])
-}
-
-fn admission(seed: u8) -> Admission {
-    let admission = Admission {
-        mesh: MeshId(7),
-        key: key(seed).public(),
-        roles: Roles::EDGE,
-        region: "east".parse().expect("a name"),
-        name: format!("node-{seed}").parse().expect("a name"),
-        not_before_seconds: 0,
-        not_after_seconds: u64::MAX,
-        signature: Signature([0; 64]),
-    };
-    admission.signed_by(&key(200))
-}
 
 fn at(millis: u64) -> Now {
     Now { mono: Time::from_millis(millis), wall: Time::from_millis(1_000_000_000 + millis) }
-}
-
-fn id(seed: u8) -> ShortId {
-    admission(seed).node().short()
 }
 
 fn presence(seed: u8, is_silent: bool, services: &[&str]) -> Presence {
@@ -56,16 +30,7 @@ struct Bench {
 
 impl Bench {
     fn new(seed: u8, presence: Presence) -> Bench {
-        let me = Identity {
-            mesh: "test".into(),
-            admission: admission(seed),
-            incarnation: 1,
-            addresses: Vec::new(),
-            process: 1,
-            version: "0.1.0".into(),
-            authority: VerifyKey::new(&key(200).public()).expect("a good key"),
-            signer: Arc::new(key(seed).signer()),
-        };
+        let me = cast::identity(seed, Roles::EDGE, 1);
         let mut peering = Peering::new(&me, u64::from(seed));
         peering.set_presence(presence);
         Bench { seed, neighbours: Neighbours::new(me, Vec::new(), 1), peering, out: Outbox::new() }
@@ -87,10 +52,7 @@ impl Bench {
     }
 
     fn link_up(&mut self, now: Now, to: u8, link: LinkSlot) {
-        let record = PeerRecord { incarnation: 1, process: 1, ..PeerRecord::default() };
-        let admission = admission(to);
-        let record = record::signed(record, admission.mesh, &key(to).signer());
-        let peer = record::peer(admission, record).expect("it is signed");
+        let peer = cast::peer(to, Roles::EDGE, 1);
         for fact in self.neighbours.link_up(now, link, peer, &mut self.out) {
             self.peering.on_fact(now, &fact, &self.neighbours, &mut self.out);
         }
@@ -269,11 +231,7 @@ fn nonsense_lowers_a_neighbours_reputation_and_strangers_do_not() {
     let mut mesh = chain(vec![presence(1, false, &[]), presence(2, false, &[])]);
     // A node that nobody here knows announces itself.
     let mut stranger = chain(vec![presence(1, false, &[]), presence(9, false, &[])]).remove(0);
-    let me = Identity {
-        admission: admission(77),
-        signer: Arc::new(key(77).signer()),
-        ..stranger.neighbours.me().clone()
-    };
+    let me = cast::identity(77, Roles::EDGE, 1);
     stranger.neighbours = Neighbours::new(me.clone(), Vec::new(), 1);
     stranger.peering = Peering::new(&me, 5);
     stranger.link_up(at(0), 1, LinkSlot(1));

@@ -1,29 +1,11 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::id::MeshId;
-use crate::identity::{Admission, SecretKey, Signature, VerifyKey};
 use crate::machine::LinkSlot;
-use crate::membership::{Identity, record};
+use crate::node::cast;
 use crate::summary::Fold;
 use crate::topology::partition::{ENTER_AFTER, LEAVE_AFTER, Status};
-use crate::wire::codec::Wire;
 use crate::wire::message::{ControlBody, Leaving, PeerRecord, Peers};
-
-fn admission(seed: u8, roles: Roles) -> Admission {
-    let key = |seed| SecretKey::from_seed([seed; 32]);
-    let admission = Admission {
-        mesh: MeshId(0),
-        key: key(seed).public(),
-        roles,
-        region: "east".parse().expect("a name"),
-        name: format!("node-{seed}").parse().expect("a name"),
-        not_before_seconds: 0,
-        not_after_seconds: u64::MAX,
-        signature: Signature([0; 64]),
-    };
-    admission.signed_by(&key(200))
-}
 
 /// A node and what it counts; time passes in steps as its deadlines ask for.
 struct Bench {
@@ -36,18 +18,8 @@ struct Bench {
 
 impl Bench {
     fn new(roles: Roles, seeds: &[&str]) -> Bench {
-        let authority = SecretKey::from_seed([200; 32]).public();
         let is_coordinator = roles == Roles::COORDINATOR;
-        let identity = Identity {
-            mesh: "test".into(),
-            admission: admission(1, roles),
-            incarnation: 5,
-            addresses: Vec::new(),
-            process: 1,
-            version: String::new(),
-            authority: VerifyKey::new(&authority).expect("a good key"),
-            signer: Arc::new(SecretKey::from_seed([1; 32]).signer()),
-        };
+        let identity = cast::identity(1, roles, 5);
         let seeds = seeds.iter().map(|seed| (*seed).to_owned()).collect();
         Bench {
             neighbours: Neighbours::new(identity, seeds, 1),
@@ -82,10 +54,7 @@ impl Bench {
     }
 
     fn link(&mut self, seed: u8, roles: Roles) {
-        let admission = admission(seed, roles);
-        let record = PeerRecord { incarnation: 5, ..PeerRecord::default() };
-        let record = record::signed(record, admission.mesh, &SecretKey::from_seed([seed; 32]).signer());
-        let peer = record::peer(admission, record).expect("it is signed");
+        let peer = cast::peer(seed, roles, 5);
         self.neighbours.link_up(self.now, LinkSlot(u32::from(seed)), peer, &mut self.out);
     }
 
@@ -94,11 +63,7 @@ impl Bench {
     }
 
     fn hear(&mut self, seed: u8, roles: Roles, has_left: bool) {
-        let admission = admission(seed, roles);
-        let (mesh, admission) = (admission.mesh, admission.to_bytes());
-        let record =
-            PeerRecord { admission, incarnation: 5, is_gone: has_left, has_left, ..PeerRecord::default() };
-        let record = record::signed(record, mesh, &SecretKey::from_seed([seed; 32]).signer());
+        let record = PeerRecord { is_gone: has_left, has_left, ..cast::identity(seed, roles, 5).record() };
         self.neighbours.hear(self.now, Peers { records: vec![record], more: false }, &mut self.out);
     }
 
@@ -217,11 +182,11 @@ fn a_coordinator_counts_edges_by_the_figures_of_their_regions() {
     bench.pass(Duration::from_secs(2));
     assert_eq!(bench.says(), ("CRITICAL".to_owned(), true, 2, 4));
     let mut figure = Fold::new().figure();
-    let edges = [4, 5].map(|seed| admission(seed, Roles::EDGE).node().short());
+    let edges = [4, 5].map(cast::id);
     for edge in edges {
         figure.cut.edges.insert(edge, Default::default());
     }
-    let (region, aggregator) = (admission(3, Roles::EDGE).region_id(), ShortId(3));
+    let (region, aggregator) = (cast::admission(3, Roles::EDGE).region_id(), ShortId(3));
     let figures = bench.figures.as_mut().expect("a coordinator has figures");
     figures.offer(region, aggregator, Arc::new(figure), Time::ZERO).expect("one region");
     bench.quorum.count_again();

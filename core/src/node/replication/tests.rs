@@ -4,38 +4,17 @@ use super::sealing::{Place, seal};
 use super::*;
 use crate::conduct::proof::Violation;
 use crate::hot::view::Me;
-use crate::id::MeshId;
-use crate::identity::{Admission, SecretKey, Signature};
-use crate::membership::{Fact, Identity, record};
+use crate::membership::Fact;
+use crate::node::cast::{self, key};
 use crate::state::crdt::Register;
 use crate::state::keyspace::{Change, NO_HASH};
 use crate::topology::Strategy;
-use crate::wire::message::PeerRecord;
 use crate::wire::request::{Empty, RefusedCode};
 
 const WALL: u64 = 1_780_000_000_000;
 
-fn key(seed: u8) -> SecretKey {
-    SecretKey::from_seed([seed; 32])
-}
-
-fn admission(seed: u8) -> Admission {
-    let admission = Admission {
-        mesh: MeshId(0),
-        key: key(seed).public(),
-        roles: Roles::EDGE,
-        region: "east".parse().expect("a name"),
-        name: format!("node-{seed}").parse().expect("a name"),
-        not_before_seconds: 0,
-        not_after_seconds: u64::MAX,
-        signature: Signature([0; 64]),
-    };
-    admission.signed_by(&key(200))
-}
-
 fn me_of(seed: u8, incarnation: u64) -> Me {
-    let admission = admission(seed);
-    Me { mesh: admission.mesh, id: admission.node().short(), region: admission.region_id(), incarnation }
+    cast::identity(seed, Roles::EDGE, incarnation).me()
 }
 
 /// An edge's replica with the links that its test made.
@@ -49,17 +28,7 @@ struct Bench {
 
 impl Bench {
     fn new(seed: u8) -> Bench {
-        let authority = VerifyKey::new(&key(200).public()).expect("a good key");
-        let identity = Identity {
-            mesh: "test".into(),
-            admission: admission(seed),
-            incarnation: 5,
-            addresses: Vec::new(),
-            process: 1,
-            version: String::new(),
-            authority,
-            signer: std::sync::Arc::new(key(seed).signer()),
-        };
+        let identity = cast::identity(seed, Roles::EDGE, 5);
         Bench {
             replication: Replication::of_writer(&identity, 1),
             nearness: Nearness::new(identity.short(), identity.region(), Strategy::Random, 1),
@@ -70,10 +39,7 @@ impl Bench {
     }
 
     fn link(&mut self, link: u32, seed: u8) {
-        let admission = admission(seed);
-        let record = PeerRecord { incarnation: 5, ..PeerRecord::default() };
-        let record = record::signed(record, admission.mesh, &key(seed).signer());
-        let peer = record::peer(admission, record).expect("it is signed");
+        let peer = cast::peer(seed, Roles::EDGE, 5);
         self.neighbours.link_up(self.now, LinkSlot(link), peer, &mut Outbox::new());
         self.replication.link_up(self.now, me_of(seed, 5).id, LinkSlot(link));
         self.nearness.add(me_of(seed, 5).id, me_of(seed, 5).region);
