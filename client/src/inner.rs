@@ -6,9 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use starling_core::limits;
-use starling_core::wire::agent::{Publish, SystemAcknowledge};
-use starling_core::wire::entry::entry_bytes;
-use starling_core::wire::frame::FRAME_HEADER_BYTES;
+use starling_core::wire::agent::{Publish, SystemAcknowledge, publish_bytes};
 use starling_core::wire::request::{Ask, Numbers, RefusedCode, Request, Say};
 use tokio::sync::{Notify, Semaphore, TryAcquireError, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -223,8 +221,7 @@ impl Inner {
         mut publish: Publish,
         done: Option<oneshot::Sender<Outcome>>,
     ) -> Result<PublishId, ClientError> {
-        let frame = FRAME_HEADER_BYTES + 8 + publish.subject.len();
-        let bytes = frame + entry_bytes(&publish.extras, publish.payload.len());
+        let bytes = publish_bytes(&publish.subject, &publish.extras, &publish.payload);
         // What is larger than the window travels when the window is empty.
         let wanted = u32::try_from(bytes).unwrap_or(u32::MAX).min(WINDOW_BYTES);
         if let Some(error) = self.down_error(*self.phase.borrow()) {

@@ -53,6 +53,8 @@ pub const LABEL_BYTES_MAX: usize = 64;
 pub const HOMES_CACHED_MAX: usize = 65_536;
 /// Directed messages that wait at an edge for the home of their receiver.
 pub const UNRESOLVED_MAX: usize = 65_536;
+/// Bytes of these messages.
+pub const UNRESOLVED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long a directed message waits for its receiver's home.
 pub const LOCATE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a sealing token takes to come back: an origin that does not keep its machine busy seals

@@ -28,12 +28,20 @@ struct Wanted {
     askers: Vec<(ConnectionSlot, u64)>,
 }
 
+impl Wanted {
+    fn bytes(&self) -> usize {
+        self.publications.iter().map(Publication::window_bytes).sum()
+    }
+}
+
 /// Everything that waits.
 #[derive(Debug, Default)]
 pub struct Locating {
     wanted: BTreeMap<AgentId, Wanted>,
     /// Publications and askers that wait.
     count: usize,
+    /// What the publications take of their clients' windows.
+    bytes: usize,
     /// Not later than anything is due, so that a step in which nothing is costs nothing.
     due: Option<Time>,
 }
@@ -55,10 +63,12 @@ impl Locating {
 
     /// A publication waits for its receiver; given back when too many wait already.
     pub fn wait(&mut self, now: Now, agent: AgentId, publication: Publication) -> Option<Publication> {
-        if self.count >= limits::UNRESOLVED_MAX {
+        let bytes = self.bytes + publication.window_bytes();
+        if self.count >= limits::UNRESOLVED_MAX || bytes > limits::UNRESOLVED_BYTES_MAX {
             return Some(publication);
         }
         self.count += 1;
+        self.bytes = bytes;
         self.entry(now, agent).publications.push(publication);
         None
     }
@@ -92,6 +102,11 @@ impl Locating {
         self.resolve(wanted, home, session, neighbours, out);
     }
 
+    fn no_longer_waits(&mut self, wanted: &Wanted) {
+        self.count -= wanted.publications.len() + wanted.askers.len();
+        self.bytes -= wanted.bytes();
+    }
+
     fn resolve(
         &mut self,
         wanted: Wanted,
@@ -100,7 +115,7 @@ impl Locating {
         neighbours: &Neighbours,
         out: &mut Outbox,
     ) {
-        self.count -= wanted.publications.len() + wanted.askers.len();
+        self.no_longer_waits(&wanted);
         if !wanted.publications.is_empty() {
             let publications = wanted.publications.into_iter();
             let publications =
@@ -128,7 +143,7 @@ impl Locating {
             .collect();
         for agent in overdue {
             let Some(wanted) = self.wanted.remove(&agent) else { continue };
-            self.count -= wanted.publications.len() + wanted.askers.len();
+            self.no_longer_waits(&wanted);
             if !wanted.publications.is_empty() {
                 out.push(Output::Undeliverable(wanted.publications));
             }
@@ -156,6 +171,9 @@ impl Locating {
         let waiting = self.wanted.values().map(|wanted| wanted.publications.len() + wanted.askers.len());
         assert_eq!(waiting.sum::<usize>(), self.count, "what waits for a home is counted");
         assert!(self.count <= limits::UNRESOLVED_MAX, "more waits for homes than may");
+        let bytes = self.wanted.values().map(Wanted::bytes);
+        assert_eq!(bytes.sum::<usize>(), self.bytes, "the bytes of what waits are counted");
+        assert!(self.bytes <= limits::UNRESOLVED_BYTES_MAX, "larger messages wait for homes than may");
     }
 }
 

@@ -50,7 +50,10 @@ pub(crate) async fn serve(hub: Arc<Hub>, greeted: Greeted) {
         let mut reading = std::pin::pin!(reader.read(receive, decoder));
         tokio::select! {
             ended = &mut reading => ended,
-            () = answer(&connection, &hub) => reading.await,
+            () = answer(&connection, &hub) => {
+                lane.end();
+                reading.await
+            }
         }
     };
     if let Err(Refusal { code, reason }) = refusal {
@@ -70,7 +73,7 @@ async fn answer(connection: &Connection, hub: &Hub) {
 
 /// Cleans up after a connection that ended.
 async fn end(hub: &Hub, slot: ConnectionSlot, lane: &AgentLane) {
-    lane.lane.close();
+    lane.end();
     hub.outlets.connections.pin().remove(&slot);
     hub.input(Input::Disconnected { connection: slot }).await;
 }

@@ -32,6 +32,7 @@ mod sealer;
 pub mod shaping;
 pub mod trial;
 pub mod trust;
+mod unsettled;
 
 pub use endpoint::CloseCode;
 pub use guest::Guest;

@@ -23,6 +23,7 @@ use crate::clock::Clock;
 use crate::endpoint::CloseCode;
 use crate::lane::Lane;
 use crate::trial::Trial;
+use crate::unsettled::Unsettled;
 
 /// A link's lane may hold this much before the link is given up. Far over
 /// [`limits::LANE_BYTES_MAX`], at half of which readers wait: sending again puts everything that an
@@ -35,6 +36,10 @@ const OWED_LIMIT_BYTES: usize = 2 * limits::DELIVERY_CUT_BYTES;
 const REPORTS_MAX: usize = 128;
 /// State bundles that wait for the machine.
 const STATE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+fn window_bytes(publications: &[Publication]) -> usize {
+    publications.iter().map(Publication::window_bytes).sum()
+}
 
 type Map<K, V> = papaya::HashMap<K, V, BuildHasherDefault<Folded>>;
 
@@ -86,6 +91,8 @@ pub(crate) struct AgentLane {
     pub table: AgentTable,
     /// None of guests in this process.
     pub connection: Option<Connection>,
+    /// What it published and has no outcome yet; of guests nothing is counted.
+    pub unsettled: Unsettled,
     /// Whether it has yet to acknowledge a system update.
     pub owes: AtomicBool,
 }
@@ -96,6 +103,7 @@ impl AgentLane {
             lane: Lane::new(limits::DELIVERY_BYTES_MAX),
             table: AgentTable::default(),
             connection,
+            unsettled: Unsettled::default(),
             owes: AtomicBool::new(false),
         }
     }
@@ -112,6 +120,12 @@ impl AgentLane {
     pub fn cut(&self) {
         self.lane.close();
         self.close(CloseCode::TooSlow, b"deliveries were not read in time");
+    }
+
+    /// Takes no more for a connection that is gone; its reader waits for nothing any more.
+    pub fn end(&self) {
+        self.lane.close();
+        self.unsettled.end();
     }
 
     /// Closes the connection, if there is one.
@@ -161,6 +175,7 @@ pub(crate) struct Outlets {
     pub may_hold: AtomicBool,
     unresolved: SegQueue<Publication>,
     unresolved_count: AtomicUsize,
+    unresolved_bytes: AtomicUsize,
     state: SegQueue<(LinkSlot, Box<Bundle>)>,
     state_bytes: AtomicUsize,
     reports: ArrayQueue<Report>,
@@ -178,6 +193,7 @@ impl Outlets {
             may_hold: AtomicBool::new(false),
             unresolved: SegQueue::new(),
             unresolved_count: AtomicUsize::new(0),
+            unresolved_bytes: AtomicUsize::new(0),
             state: SegQueue::new(),
             state_bytes: AtomicUsize::new(0),
             reports: ArrayQueue::new(REPORTS_MAX),
@@ -227,6 +243,7 @@ impl Outlets {
             taken.push(publication);
         }
         self.unresolved_count.fetch_sub(taken.len(), Ordering::AcqRel);
+        self.unresolved_bytes.fetch_sub(window_bytes(&taken), Ordering::AcqRel);
         taken
     }
 
@@ -250,9 +267,19 @@ impl Outlets {
     pub fn tell_undelivered(&self, mut publications: Vec<Publication>) {
         publications.sort_by_key(|publication| publication.connection);
         for group in publications.chunk_by(|left, right| left.connection == right.connection) {
+            self.settled(group[0].connection, window_bytes(group));
             let numbers = group.iter().map(|publication| publication.number).collect();
             let say = Say::Undelivered(Undelivered { numbers });
             self.tell(group[0].connection, Reply { id: 0, say: Some(say) }.to_frame().into());
+        }
+    }
+
+    /// So many bytes of a connection's window are free again.
+    pub fn settled(&self, connection: ConnectionSlot, bytes: usize) {
+        if let Some(lane) = self.connections.pin().get(&connection)
+            && lane.connection.is_some()
+        {
+            lane.unsettled.settle(bytes);
         }
     }
 
@@ -316,6 +343,10 @@ impl Outlet for Door {
         self.0.tell(connection, parcel);
     }
 
+    fn settled(&self, connection: ConnectionSlot, bytes: usize) {
+        self.0.settled(connection, bytes);
+    }
+
     fn has_drained(&self, connection: ConnectionSlot) -> bool {
         let drained = self.0.connections.pin().get(&connection).is_none_or(|lane| lane.lane.has_drained());
         if !drained {
@@ -337,9 +368,12 @@ impl Outlet for Door {
     }
 
     fn unresolved(&self, publications: Vec<Publication>) {
-        let before = self.0.unresolved_count.fetch_add(publications.len(), Ordering::AcqRel);
-        if before + publications.len() > limits::UNRESOLVED_MAX {
-            self.0.unresolved_count.fetch_sub(publications.len(), Ordering::AcqRel);
+        let (count, bytes) = (publications.len(), window_bytes(&publications));
+        let waiting = self.0.unresolved_count.fetch_add(count, Ordering::AcqRel) + count;
+        let waiting_bytes = self.0.unresolved_bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
+        if waiting > limits::UNRESOLVED_MAX || waiting_bytes > limits::UNRESOLVED_BYTES_MAX {
+            self.0.unresolved_count.fetch_sub(count, Ordering::AcqRel);
+            self.0.unresolved_bytes.fetch_sub(bytes, Ordering::AcqRel);
             return self.0.tell_undelivered(publications);
         }
         publications.into_iter().for_each(|publication| self.0.unresolved.push(publication));

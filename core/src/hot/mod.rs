@@ -87,6 +87,8 @@ pub trait Outlet: Send + Sync {
     fn deliver(&self, connection: ConnectionSlot, parcel: Parcel) -> Pressure;
     /// Queues a frame that is owed to an agents' connection whatever its queue's state.
     fn tell(&self, connection: ConnectionSlot, parcel: Parcel);
+    /// Publications of a connection that took so many bytes of its window have an outcome.
+    fn settled(&self, _connection: ConnectionSlot, _bytes: usize) {}
     /// Whether a connection's queue is under a quarter full, or gone.
     fn has_drained(&self, connection: ConnectionSlot) -> bool;
     /// A bundle of class state, for the machine; false where there is no room for it.

@@ -31,7 +31,7 @@ use crate::id::{AgentId, RegionId, ShortId};
 use crate::limits;
 use crate::machine::{ConnectionSlot, Destination, LinkSlot};
 use crate::time::{Now, Time};
-use crate::wire::agent::Published;
+use crate::wire::agent::{Published, publish_bytes};
 use crate::wire::bundle::{Bundle, Class, SectionSet};
 use crate::wire::entry::Extras;
 
@@ -67,6 +67,13 @@ pub struct Publication {
     pub payload: Bytes,
     /// How often its receiver was not where it was thought to be.
     pub attempts: u8,
+}
+
+impl Publication {
+    /// What it takes of its client's window, in bytes.
+    pub fn window_bytes(&self) -> usize {
+        publish_bytes(&self.subject, &self.extras, &self.payload)
+    }
 }
 
 /// Work for the owner of the way out.
@@ -195,7 +202,8 @@ pub struct OwnState {
     refilled: Time,
     stalls: Stalls,
     scratch: Scratch,
-    done: Vec<(ConnectionSlot, u64)>,
+    /// Whom to tell: connection, number, and what that takes of the connection's window.
+    done: Vec<(ConnectionSlot, u64, u32)>,
 }
 
 impl Default for OwnState {
@@ -293,7 +301,7 @@ impl OwnState {
         let full = self.lanes[at].open.is_full_for(&publication);
         if !self.lanes[at].backlog.is_empty() || full && !self.has_room(at) {
             let lane = &mut self.lanes[at];
-            lane.backlog_bytes += publication.payload.len() + 64;
+            lane.backlog_bytes += publication.window_bytes();
             lane.backlog.push_back(publication);
             return;
         }
@@ -313,7 +321,7 @@ impl OwnState {
             }
             let lane = &mut self.lanes[at];
             if let Some(publication) = lane.backlog.pop_front() {
-                lane.backlog_bytes -= publication.payload.len() + 64;
+                lane.backlog_bytes -= publication.window_bytes();
                 lane.open.add(&publication);
             }
         }
@@ -427,7 +435,8 @@ impl OwnState {
     fn release(&mut self, step: &mut Step<'_>, retained: Retained) {
         let Retained { bundle, authors, missing, .. } = retained;
         let found = authors.iter().filter(|author| !missing.contains(&author.section));
-        self.done.extend(found.map(|author| (ConnectionSlot(author.connection), author.number)));
+        self.done
+            .extend(found.map(|author| (ConnectionSlot(author.connection), author.number, author.bytes)));
         if missing.is_empty() {
             return;
         }
@@ -444,12 +453,14 @@ impl OwnState {
         self.done.sort_unstable();
         for of_connection in self.done.chunk_by(|left, right| left.0 == right.0) {
             let mut ranges: Vec<(u64, u64)> = Vec::new();
-            for (_, number) in of_connection {
+            for (_, number, _) in of_connection {
                 match ranges.last_mut() {
                     Some((_, to)) if *to + 1 == *number => *to = *number,
                     _ => ranges.push((*number, *number)),
                 }
             }
+            let bytes = of_connection.iter().map(|(.., bytes)| *bytes as usize).sum();
+            step.plane.outlet().settled(of_connection[0].0, bytes);
             for part in ranges.chunks(limits::CONTROL_BYTES_MAX / 16) {
                 let published = Published(part.to_vec()).to_frame();
                 step.plane.outlet().tell(of_connection[0].0, published.into());

@@ -23,6 +23,8 @@ pub struct Author {
     pub connection: u32,
     /// Number of the publication on that connection.
     pub number: u64,
+    /// What the publication takes of its client's window.
+    pub bytes: u32,
     /// How often its receiver was not where it was thought to be.
     pub attempts: u8,
 }
@@ -109,8 +111,9 @@ impl Open {
         put_entry(&mut draft.body, agent, publication.sequence, &publication.extras, &publication.payload);
         self.bytes += draft.body.len() - before;
         let Publication { connection, number, attempts, .. } = publication;
-        let author = Author { section, connection: connection.0, number: *number, attempts: *attempts };
-        self.drafts.authors.push(author);
+        let bytes = u32::try_from(publication.window_bytes()).expect("payloads are bounded by 1 MiB");
+        let (connection, number, attempts) = (connection.0, *number, *attempts);
+        self.drafts.authors.push(Author { section, connection, number, bytes, attempts });
     }
 
     fn section_for(&mut self, publication: &Publication) -> u16 {

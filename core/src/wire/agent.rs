@@ -158,11 +158,17 @@ pub struct Publish {
     pub payload: Bytes,
 }
 
+/// What a publication takes of its client's window, in bytes: its whole frame.
+pub fn publish_bytes(subject: &Bytes, extras: &Extras, payload: &Bytes) -> usize {
+    FRAME_HEADER_BYTES + 8 + subject.len() + entry_bytes(extras, payload.len())
+}
+
 impl Publish {
     /// Appends the whole frame.
     pub fn put_frame(&self, out: &mut BytesMut) {
-        let body = 8 + self.subject.len() + entry_bytes(&self.extras, self.payload.len());
-        out.reserve(FRAME_HEADER_BYTES + body);
+        let whole = publish_bytes(&self.subject, &self.extras, &self.payload);
+        let body = whole - FRAME_HEADER_BYTES;
+        out.reserve(whole);
         put_frame_header(out, FrameType::Publish, body);
         out.put_u32_le(self.agent);
         out.put_u8(self.class as u8);

@@ -197,6 +197,7 @@ impl Reader {
         let Batch { mut inputs, publications, refused, acknowledged } = batch;
         let mut touched = Touched::default();
         if !publications.is_empty() {
+            self.lane.unsettled.add(publications.iter().map(Publication::window_bytes).sum());
             self.hub.plane.admit(self.hub.clock.now(), publications, &mut touched);
             self.hub.flush(&mut touched);
         }
@@ -215,6 +216,7 @@ impl Reader {
         }
         self.hub.room(&mut touched).await;
         self.hub.own_room().await;
+        self.lane.unsettled.room().await;
     }
 }
 

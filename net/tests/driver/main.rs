@@ -4,6 +4,7 @@
 
 mod slow;
 mod support;
+mod window;
 
 use std::sync::Arc;
 use std::time::Duration;
