@@ -200,7 +200,7 @@ impl Counting {
             counted.stages.resize(plane.counters.stages.len(), Vec::new());
             for (sums, stage) in counted.stages.iter_mut().zip(&plane.counters.stages) {
                 let counts = stage.counts();
-                sums.resize(counts.len(), 0);
+                sums.resize(sums.len().max(counts.len()), 0);
                 sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
             }
         }

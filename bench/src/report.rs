@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use starling_core::hot::counters::{Stage, TICK_NANOS, quantile};
+use starling_core::hot::counters::{TICK_NANOS, quantile, timed};
 
 use crate::part::{Counted, Joined, Told};
 use crate::samples::at;
@@ -132,9 +132,8 @@ pub fn times(counts: &[(u64, u64)]) -> Option<Times> {
 
 /// Ticks by stage, from what all nodes counted.
 pub fn ticks(counted: &[Counted]) -> BTreeMap<String, Ticks> {
-    let names = Stage::ALL.iter().map(|stage| stage.name()).chain(["total"]);
     let mut ticks = BTreeMap::new();
-    for (stage, name) in names.enumerate() {
+    for (stage, name) in timed().enumerate() {
         let mut sums: Vec<u64> = Vec::new();
         for counts in counted.iter().filter_map(|counted| counted.stages.get(stage)) {
             sums.resize(sums.len().max(counts.len()), 0);
@@ -184,6 +183,8 @@ pub fn join(told: &[Told]) -> Told {
 
 #[cfg(test)]
 mod tests {
+    use starling_core::hot::counters::Stage;
+
     use super::*;
 
     #[test]
@@ -196,7 +197,7 @@ mod tests {
     #[test]
     fn stages_of_all_nodes_are_summed() {
         let mut stages = vec![vec![0; 320]; 7];
-        stages[2][24] = 3;
+        stages[Stage::Verify as usize][24] = 3;
         let counted = Counted { stages, ..Counted::default() };
         let ticks = ticks(&[counted.clone(), counted]);
         assert_eq!(ticks.keys().collect::<Vec<_>>(), ["verify"]);

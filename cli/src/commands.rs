@@ -3,9 +3,9 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::args::{
-    AgentsArgs, BenchArgs, BenchPartArgs, ChaosArgs, ClientOptions, CompletionsArgs, ConfigArgs, DevArgs,
-    HostileArgs, InitArgs, InspectArgs, KeyArgs, LoadtestArgs, PeersArgs, PingArgs, PublishArgs, RunArgs,
-    SendArgs, SimArgs, SubscribeArgs, TopologyArgs,
+    AgentsArgs, BenchArgs, BenchPartArgs, BudgetArgs, ChaosArgs, ClientOptions, CompletionsArgs, ConfigArgs,
+    DevArgs, HostileArgs, InitArgs, InspectArgs, KeyArgs, LoadtestArgs, PeersArgs, PingArgs, PublishArgs,
+    RunArgs, SendArgs, SimArgs, SubscribeArgs, TopologyArgs,
 };
 use crate::output::Format;
 
@@ -64,6 +64,8 @@ pub enum Command {
     Members(InspectArgs),
     /// Show how far a node's peers are, and which it prefers.
     Topology(TopologyArgs),
+    /// Show what each stage of the hot path takes, in ticks of 125 ns, and where it takes too long.
+    Budget(BudgetArgs),
     /// List peers, the best first: all, or those with a service, a capability or a blob.
     Peers(PeersArgs),
     /// Count agents by region, state and tag, or find one.

@@ -10,9 +10,15 @@ use starling_core::wire::request::{
 };
 use starling_net::trust::install_crypto;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use crate::args::ClientSettings as Wanted;
 use crate::exit::{ExitCode, Failure};
+
+/// Nodes that are asked for their hot path's times.
+const HOT_PATHS_MAX: usize = 64;
+/// Of these, so many at once.
+const ASKED_AT_ONCE: usize = 8;
 
 /// A mesh that was found: whom to trust and whom to ask, in this order.
 #[derive(Clone, Debug)]
@@ -82,6 +88,49 @@ impl Found {
             }
         }
         Err(last.unwrap_or_else(nobody_known))
+    }
+
+    /// What nodes with a hot path say of themselves, the named ones or up to [`HOT_PATHS_MAX`] that live; and
+    /// how many there are.
+    ///
+    /// # Errors
+    /// None of them answers.
+    pub async fn hot_paths(&self) -> Result<(usize, Vec<Overview>), Failure> {
+        let mut addresses = self.named.clone();
+        if addresses.is_empty() {
+            let has_hot_path = |member: &&Member| {
+                (member.roles.contains("edge") || member.roles.contains("aggregator"))
+                    && !matches!(&*member.status, "down" | "left" | "banned")
+                    && !member.address.is_empty()
+            };
+            let members = self.overview().await?.members;
+            addresses = members.iter().filter(has_hot_path).map(|member| member.address.clone()).collect();
+        }
+        let nodes = addresses.len();
+        addresses.truncate(HOT_PATHS_MAX);
+        let (mut answers, mut last) = (Vec::new(), None);
+        for some in addresses.chunks(ASKED_AT_ONCE) {
+            let mut asked = JoinSet::new();
+            for address in some {
+                let (found, address) = (self.clone(), address.clone());
+                asked.spawn(async move {
+                    match found.ask(&address, Ask::Overview(Empty {})).await? {
+                        Say::Overview(overview) => Ok(overview),
+                        other => Err(unexpected(&address, &other)),
+                    }
+                });
+            }
+            for answer in asked.join_all().await {
+                match answer {
+                    Ok(overview) => answers.push(overview),
+                    Err(failure) => last = Some(failure),
+                }
+            }
+        }
+        match answers.is_empty() {
+            true => Err(last.unwrap_or_else(nobody_known)),
+            false => Ok((nodes, answers)),
+        }
     }
 
     /// Peers as the first node that answers finds them.

@@ -1,4 +1,4 @@
-//! Commands that look at a mesh: status, regions, members, topology, peers, agents, ping.
+//! Commands that look at a mesh: status, regions, members, topology, budget, peers, agents, ping.
 
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use starling_core::wire::request::{Ask, AskPeers, Home, Overview, Say};
 use crate::args::{AgentsArgs, ClientSettings, PeersArgs, PingArgs};
 use crate::exit::{ExitCode, Failure};
 use crate::finding::{block_on, find};
+use crate::output::budget::Budget;
 use crate::output::overview::{Members, Regions, Status};
 use crate::output::peers::Peers;
 use crate::output::table::{Side, facts, table};
@@ -58,6 +59,16 @@ pub fn topology(settings: &ClientSettings, output: &Output) -> Result<(), Failur
         Failure::new(ExitCode::NotFound, what).with_help("name an edge or an aggregator by --node HOST:PORT")
     })?;
     output.print(&topology)
+}
+
+/// `starling budget`.
+///
+/// # Errors
+/// No node with a hot path answers.
+pub fn budget(settings: &ClientSettings, output: &Output) -> Result<(), Failure> {
+    let found = find(settings)?;
+    let (nodes, answers) = block_on(async move { found.hot_paths().await })?;
+    output.print(&Budget::of(nodes, &answers))
 }
 
 /// `starling peers`.

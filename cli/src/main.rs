@@ -30,6 +30,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Status(args) => inspect::status(&args.client.resolve(&client), &output),
         Command::Regions(args) => inspect::regions(&args.client.resolve(&client), &output),
         Command::Members(args) => inspect::members(&args.client.resolve(&client), &output),
+        Command::Budget(args) => inspect::budget(&args.client.resolve(&client), &output),
         Command::Topology(args) => inspect::topology(&args.client.resolve(&client), &output),
         Command::Peers(args) => inspect::peers(&args, &args.client.resolve(&client), &output),
         Command::Agents(args) => inspect::agents(&args, &args.client.resolve(&client), &output),

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use serde_json::Value;
-use starling_core::hot::counters::Stage;
+use starling_core::hot::counters::timed;
 
 use crate::settings::Settings;
 
@@ -305,8 +305,7 @@ pub fn check(expression: &str, settings: &Settings) -> Result<()> {
 
 /// A report with every part that a run of `settings` may have.
 fn whole(settings: &Settings) -> Report {
-    let stages = Stage::ALL.iter().map(|stage| stage.name()).chain(["total"]);
-    let ticks = stages.map(|name| (name.to_string(), Ticks::default())).collect();
+    let ticks = timed().map(|name| (name.to_string(), Ticks::default())).collect();
     Report {
         schema: SCHEMA,
         settings: settings.clone(),

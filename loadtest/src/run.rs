@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use starling_client::session::{Endpoint, EndpointSettings};
-use starling_core::hot::counters::{Stage, TICK_NANOS, quantile};
+use starling_core::hot::counters::{TICK_NANOS, quantile, timed};
 use starling_core::identity::{Roles, SecretKey};
 use starling_core::limits;
+use starling_core::node::overview::histogram;
 use starling_core::wire::request::Overview;
 use starling_net::trust::install_crypto;
 use tokio::sync::Semaphore;
@@ -443,8 +444,8 @@ impl Generator {
         }
         let get = |name: &str| sums.get(name).copied();
         let mut ticks = BTreeMap::new();
-        for name in Stage::ALL.iter().map(|stage| stage.name()).chain(["total"]) {
-            let counts = buckets(&sums, name);
+        for name in timed() {
+            let counts = histogram(sums.iter().map(|(name, count)| (name.as_str(), *count)), name);
             let at = |q| quantile(&counts, q).map(|nanos| nanos as f64 / TICK_NANOS as f64);
             if let (Some(p50), Some(p99)) = (at(0.5), at(0.99)) {
                 ticks.insert(name.to_string(), Ticks { p50, p99 });
@@ -467,22 +468,6 @@ impl Generator {
         };
         Ok((hot_path, gossip))
     }
-}
-
-/// Histogram counts of a stage, which travel as counters named `stage.NAME.BUCKET`.
-fn buckets(sums: &BTreeMap<String, u64>, stage: &str) -> Vec<u64> {
-    let prefix = format!("stage.{stage}.");
-    let of_stage =
-        sums.iter().filter_map(|(name, count)| Some((name.strip_prefix(&prefix)?.parse().ok()?, *count)));
-    let mut counts = Vec::new();
-    for (bucket, count) in of_stage {
-        let bucket: usize = bucket;
-        if counts.len() <= bucket {
-            counts.resize(bucket + 1, 0);
-        }
-        counts[bucket] = count;
-    }
-    counts
 }
 
 fn region(view: &starling_core::wire::request::RegionView) -> Region {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use starling_core::hot::counters::Stage;
 use starling_core::machine::{Input, Machine, Outbox};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
@@ -88,7 +89,12 @@ impl Driver {
 
     fn handle(&mut self, input: Input) {
         let now = self.hub.clock.now();
+        let compares = matches!(&input, Input::Control { body, .. } if body.is_comparison());
         self.machine.handle(now, input, &mut self.outbox);
+        if compares {
+            let took = self.hub.clock.nanos().saturating_sub(now.mono.0);
+            self.hub.plane.counters.time(Stage::Converge, took, 1);
+        }
         for output in self.outbox.drain() {
             self.executor.execute(now, output);
         }

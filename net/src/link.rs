@@ -343,7 +343,9 @@ impl From {
                 }
                 while let Some(until) = self.take(&mut decoder, &mut touched, &mut inputs)? {
                     self.pass_on(&mut touched, &mut inputs).await;
+                    let since = self.hub.clock.now().mono;
                     tokio::time::sleep_until(self.hub.clock.instant(until)).await;
+                    self.hub.plane.counters.held_link(self.hub.clock.now().mono.since(since));
                 }
             }
             self.pass_on(&mut touched, &mut inputs).await;

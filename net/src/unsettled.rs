@@ -47,7 +47,8 @@ impl Unsettled {
         self.room.notify_waiters();
     }
 
-    fn has_room(&self) -> bool {
+    /// Whether the client is within what an honest one has, or nobody will be told of outcomes any more.
+    pub fn has_room(&self) -> bool {
         self.bytes.load(Ordering::Acquire) <= UNSETTLED_BYTES_MAX || self.ended.load(Ordering::Acquire)
     }
 

@@ -27,6 +27,17 @@ pub struct TopologyArgs {
     pub client: ClientOptions,
 }
 
+/// Arguments of `starling budget`.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_long_help = "Examples:\n  starling budget\n  starling budget --node 127.0.0.1:7425\n  starling budget -o json"
+)]
+pub struct BudgetArgs {
+    /// How to find the mesh; named nodes alone are asked.
+    #[command(flatten)]
+    pub client: ClientOptions,
+}
+
 /// Arguments of `starling peers`.
 #[derive(Args, Clone, Debug)]
 #[command(

@@ -24,7 +24,7 @@ pub use config::{ConfigArgs, ConfigCommand};
 pub use dev::DevArgs;
 pub use hostile::HostileArgs;
 pub use init::InitArgs;
-pub use inspect::{AgentsArgs, InspectArgs, PeersArgs, PingArgs, TopologyArgs};
+pub use inspect::{AgentsArgs, BudgetArgs, InspectArgs, PeersArgs, PingArgs, TopologyArgs};
 pub use key::{KeyArgs, KeyCommand};
 pub use loadtest::{LoadProfile, LoadtestArgs};
 pub use messages::{PublishArgs, SendArgs, SubscribeArgs};

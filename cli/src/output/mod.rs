@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::commands::GlobalOptions;
 use crate::exit::{self, Failure};
 
+pub mod budget;
 pub mod named;
 pub mod overview;
 pub mod peers;

@@ -35,6 +35,7 @@ fn dev_comes_up_counts_and_leaves_nothing_behind() {
     prints_lines(&mesh);
     says_that_it_is_whole(&mesh);
     shows_distances(&mesh);
+    shows_the_budget(&mesh);
     a_second_one_is_refused(&mesh);
 
     let nodes = children_of(mesh.dev.id());
@@ -79,6 +80,24 @@ fn shows_distances(mesh: &Mesh) {
     assert!(peers.iter().all(|peer| peer["is_preferred"] == true && peer["rtt_us"] != 0), "{shown}");
     let ended = mesh.run(&["topology", "--node", &mesh.coordinator()]);
     assert_eq!(ended.code, 6, "{}", ended.stderr);
+}
+
+/// The demo agents talk from edge to edge, so every stage has been timed at some node.
+fn shows_the_budget(mesh: &Mesh) {
+    let budget = || mesh.json(&["budget"]);
+    let stages = ["admit", "select", "seal", "decode", "deduplicate", "verify", "merge", "match", "enqueue"];
+    let is_timed = || {
+        let shown = budget();
+        let timed = |stage: &&str| {
+            let mut rows = shown["stages"].as_array().into_iter().flatten();
+            rows.any(|row| row["stage"] == *stage && row["p99_ticks"].as_f64() > Some(0.0))
+        };
+        stages.iter().all(|stage| timed(&stage)).then_some(shown)
+    };
+    let shown = until("times of all stages", Duration::from_secs(30), || budget().to_string(), is_timed);
+    assert_eq!((&shown["nodes_known"], &shown["nodes_answered"]), (&10.into(), &10.into()), "{shown}");
+    let ended = mesh.run(&["budget", "--node", &mesh.edge(0)]);
+    assert!(ended.code == 0 && ended.stdout.starts_with(b"budget"), "{}", ended.stderr);
 }
 
 fn nodes_are_processes(mesh: &Mesh) {

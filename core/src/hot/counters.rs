@@ -1,15 +1,27 @@
 //! Plain counters and per-stage times of the hot path. Reading them stops nobody.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// The unit of the hot path's budget, in nanoseconds.
 pub const TICK_NANOS: u64 = 125;
+/// The budget: ticks an entry, from its bundle's bytes to its subscribers' queues, where traffic is dense.
+pub const BUDGET_TICKS: u64 = 8;
+/// A bundle of so many entries is dense: its signature costs each of them less than half the budget.
+pub const DENSE_ENTRIES: u64 = 48;
 const SUB_BITS: u32 = 3;
-const BUCKETS: usize = 40 << SUB_BITS;
+/// Buckets of a [`Histogram`].
+pub const BUCKETS: usize = 40 << SUB_BITS;
 
-/// Stages that are timed, amortised over a bundle's entries.
+/// Stages that are timed, amortised over the entries worked off at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
+    /// Of an own agent's publication: into the bundle in the making.
+    Admit,
+    /// Whom a bundle is for, and by which links it goes.
+    Select,
+    /// Hashed and signed.
+    Seal,
     /// Bytes to structure.
     Decode,
     /// Was it here before?
@@ -22,24 +34,73 @@ pub enum Stage {
     Match,
     /// Into the queues of those who do.
     Enqueue,
+    /// Is what another node has what this one has? Of a comparison by the machine, not of an entry.
+    Converge,
 }
 
 impl Stage {
     /// All stages in the order of the path.
-    pub const ALL: [Stage; 6] =
-        [Stage::Decode, Stage::Deduplicate, Stage::Verify, Stage::Merge, Stage::Match, Stage::Enqueue];
+    pub const ALL: [Stage; 10] = [
+        Stage::Admit,
+        Stage::Select,
+        Stage::Seal,
+        Stage::Decode,
+        Stage::Deduplicate,
+        Stage::Verify,
+        Stage::Merge,
+        Stage::Match,
+        Stage::Enqueue,
+        Stage::Converge,
+    ];
 
     /// The stage's name in reports.
     pub fn name(self) -> &'static str {
         match self {
+            Stage::Admit => "admit",
+            Stage::Select => "select",
+            Stage::Seal => "seal",
             Stage::Decode => "decode",
             Stage::Deduplicate => "deduplicate",
             Stage::Verify => "verify",
             Stage::Merge => "merge",
             Stage::Match => "match",
             Stage::Enqueue => "enqueue",
+            Stage::Converge => "converge",
         }
     }
+}
+
+/// Times over several stages: of a received bundle from its bytes to the queues, amortised over its entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Total {
+    /// Of all bundles.
+    All,
+    /// Of those with [`DENSE_ENTRIES`] or more: these are held to [`BUDGET_TICKS`].
+    Dense,
+    /// Of the others, which pay their signatures for few.
+    Sparse,
+}
+
+impl Total {
+    /// All of them.
+    pub const ALL: [Total; 3] = [Total::All, Total::Dense, Total::Sparse];
+
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Total::All => "total",
+            Total::Dense => "dense",
+            Total::Sparse => "sparse",
+        }
+    }
+}
+
+/// How many things are timed.
+pub const TIMED: usize = Stage::ALL.len() + Total::ALL.len();
+
+/// The names of what is timed: the stages, then the totals.
+pub fn timed() -> impl Iterator<Item = &'static str> {
+    Stage::ALL.into_iter().map(Stage::name).chain(Total::ALL.into_iter().map(Total::name))
 }
 
 /// A log-linear histogram of nanoseconds (eight buckets an octave, so within 12.5 %).
@@ -73,9 +134,12 @@ impl Histogram {
         self.buckets[bucket_of(nanos)].fetch_add(count, Ordering::Relaxed);
     }
 
-    /// The buckets' counts.
+    /// The buckets' counts, up to the last that is not zero.
     pub fn counts(&self) -> Vec<u64> {
-        self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect()
+        let mut counts: Vec<u64> = self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect();
+        let used = counts.iter().rposition(|count| *count > 0).map_or(0, |last| last + 1);
+        counts.truncate(used);
+        counts
     }
 }
 
@@ -103,8 +167,8 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub struct Counters {
             $($(#[$doc])* pub $name: AtomicU64,)*
-            /// Times by stage, in the order of [`Stage::ALL`], then the total.
-            pub stages: [Histogram; 7],
+            /// Times in the order of [`timed`].
+            pub stages: [Histogram; TIMED],
         }
 
         impl Counters {
@@ -129,6 +193,10 @@ counters! {
     received_bundles,
     /// Entries in them that were present.
     received_entries,
+    /// Of these, those that came in bundles of [`DENSE_ENTRIES`] or more.
+    dense_entries,
+    /// Of these, those that took more than [`BUDGET_TICKS`].
+    overrun_entries,
     /// Payload bytes of those entries and their heads.
     received_bytes,
     /// Bytes of sections that came for nothing: no subscriber here.
@@ -173,8 +241,21 @@ counters! {
     missing_agents,
     /// Frames of agents that were refused.
     refused_frames,
+    /// Times that a link was not read on at once, since it had used up its share of this node.
+    held_links,
+    /// How long in all, in microseconds.
+    held_link_micros,
+    /// Times that a connection of agents was not read on at once, since the way out or a lane was full, or
+    /// the client beyond its window.
+    held_publishers,
+    /// How long in all, in microseconds.
+    held_publisher_micros,
     /// State bundles that the machine had no room for; a comparison brings them again.
     dropped_state_bundles,
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Numbers of the hot path at one time.
@@ -182,7 +263,7 @@ counters! {
 pub struct Snapshot {
     /// Counters by name.
     pub counters: Vec<(&'static str, u64)>,
-    /// Histogram counts by stage in the order of [`Stage::ALL`], then the total.
+    /// Histogram counts in the order of [`timed`].
     pub stages: Vec<Vec<u64>>,
 }
 
@@ -199,7 +280,29 @@ impl Counters {
 
     /// Records the time of the whole path.
     pub fn time_total(&self, nanos: u64, entries: u64) {
-        self.stages[Stage::ALL.len()].record(nanos / entries.max(1), entries.max(1));
+        let is_dense = entries >= DENSE_ENTRIES;
+        let each = nanos / entries.max(1);
+        for total in [Total::All, if is_dense { Total::Dense } else { Total::Sparse }] {
+            self.stages[Stage::ALL.len() + total as usize].record(each, entries.max(1));
+        }
+        if is_dense {
+            Counters::add(&self.dense_entries, entries);
+            if each > BUDGET_TICKS * TICK_NANOS {
+                Counters::add(&self.overrun_entries, entries);
+            }
+        }
+    }
+
+    /// A link was not read for so long.
+    pub fn held_link(&self, time: Duration) {
+        Counters::add(&self.held_links, 1);
+        Counters::add(&self.held_link_micros, micros(time));
+    }
+
+    /// A connection of agents was not read for so long.
+    pub fn held_publisher(&self, time: Duration) {
+        Counters::add(&self.held_publishers, 1);
+        Counters::add(&self.held_publisher_micros, micros(time));
     }
 
     /// All numbers.
@@ -229,5 +332,21 @@ mod tests {
         assert_eq!(quantile(&histogram.counts(), 0.5), Some(103));
         assert_eq!(quantile(&histogram.counts(), 0.99), Some(1023));
         assert_eq!(quantile(&Histogram::default().counts(), 0.5), None);
+    }
+
+    #[test]
+    fn dense_bundles_alone_are_held_to_the_budget() {
+        let counters = Counters::default();
+        let budget = BUDGET_TICKS * TICK_NANOS;
+        counters.time_total(budget * DENSE_ENTRIES, DENSE_ENTRIES);
+        counters.time_total((budget + 1) * 100, 100);
+        counters.time_total(40_000, 1);
+        let of = |name| counters.list().into_iter().find(|(counter, _)| *counter == name).map(|(_, n)| n);
+        assert_eq!((of("dense_entries"), of("overrun_entries")), (Some(148), Some(100)));
+        let sums: Vec<(&str, u64)> = timed()
+            .zip(counters.snapshot().stages)
+            .map(|(name, counts)| (name, counts.iter().sum()))
+            .collect();
+        assert_eq!(sums[Stage::ALL.len()..], [("total", 149), ("dense", 148), ("sparse", 1)]);
     }
 }

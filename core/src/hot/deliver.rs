@@ -17,6 +17,10 @@ use crate::wire::frame::Parcel;
 
 /// Bodies up to this size are copied behind their frame's front; longer ones are shared.
 const COPY_BYTES_MAX: usize = 2048;
+/// Sections of so many entries are all timed.
+const TIMED_ENTRIES: u16 = 16;
+/// Of smaller ones, one of so many: reading the clock four times would be a fifth of their cost.
+const TIMED_EVERY: u64 = 16;
 /// Receivers named in one frame.
 const RECEIVERS_MAX: usize = 4096;
 
@@ -26,6 +30,22 @@ pub struct Scratch {
     runs: Vec<Run>,
     places: Vec<u16>,
     receivers: Vec<u64>,
+    /// Small sections since one was timed.
+    untimed: u64,
+}
+
+impl Scratch {
+    /// For how many sections like it a section of so many entries is to be timed; 0 if it is not.
+    fn timed_for(&mut self, entries: u16) -> u64 {
+        if entries >= TIMED_ENTRIES {
+            return 1;
+        }
+        self.untimed += 1;
+        if self.untimed < TIMED_EVERY {
+            return 0;
+        }
+        std::mem::take(&mut self.untimed)
+    }
 }
 
 /// The entries of one agent in a section.
@@ -35,6 +55,33 @@ struct Run {
     first: u64,
     last: u64,
     fresh: Fresh,
+}
+
+/// A stopwatch over the stages of one section, or none.
+struct Laps<'a> {
+    plane: &'a Plane,
+    /// Sections that this one stands for; 0 if it is not timed.
+    sections: u64,
+    entries: u64,
+    since: u64,
+}
+
+impl Laps<'_> {
+    fn start(plane: &Plane, sections: u64, entries: u16) -> Laps<'_> {
+        let since = if sections == 0 { 0 } else { plane.outlet().stopwatch() };
+        Laps { plane, sections, entries: u64::from(entries), since }
+    }
+
+    /// What passed since the last stage was this one's.
+    fn lap(&mut self, stage: Stage) {
+        if self.sections == 0 {
+            return;
+        }
+        let now = self.plane.outlet().stopwatch();
+        let took = now.saturating_sub(self.since);
+        self.plane.counters.time(stage, took * self.sections, self.entries * self.sections);
+        self.since = now;
+    }
 }
 
 /// What became of a section.
@@ -60,12 +107,10 @@ pub fn deliver_section(
     section: &Section,
 ) -> Result<Delivery, DecodeError> {
     let body = section.body.as_ref().ok_or(DecodeError::Invalid("absent section"))?;
-    let outlet = plane.outlet();
-    let started = outlet.stopwatch();
+    let sections = scratch.timed_for(section.count);
+    let mut watch = Laps::start(plane, sections, section.count);
     let inbox = find_receivers(plane, view, scratch, section);
-    let entries = u64::from(section.count);
-    let matched = outlet.stopwatch();
-    plane.counters.time(Stage::Match, matched.saturating_sub(started), entries);
+    watch.lap(Stage::Match);
     if section.directed && inbox.is_none() {
         return Ok(Delivery::Missing);
     }
@@ -80,11 +125,10 @@ pub fn deliver_section(
         })?,
         false => merge(plane, scratch, bundle, section, (flow, body))?,
     };
-    let merged = outlet.stopwatch();
-    plane.counters.time(Stage::Merge, merged.saturating_sub(matched), entries);
+    watch.lap(Stage::Merge);
     Counters::add(&plane.counters.duplicate_entries, u64::from(section.count - count));
     let queued = enqueue(plane, scratch, bundle, section, inbox, (count, body));
-    plane.counters.time(Stage::Enqueue, outlet.stopwatch().saturating_sub(merged), entries);
+    watch.lap(Stage::Enqueue);
     Ok(queued)
 }
 

@@ -14,6 +14,7 @@ pub mod counters;
 pub mod deliver;
 pub mod flows;
 pub mod headers;
+mod lane;
 mod owed;
 pub mod own;
 pub mod plane;

@@ -10,7 +10,6 @@
 //! Ways are first in, first out, so whatever comes late over an old way is a duplicate: nothing is
 //! lost and nothing overtakes.
 
-use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -18,18 +17,17 @@ use bytes::Bytes;
 
 use super::Pressure;
 use super::acknowledge::add_missing;
-use super::copies::Copies;
-use super::counters::Counters;
+use super::counters::{Counters, Stage};
 use super::deliver::{Delivery, Scratch, deliver_section};
-use super::owed::{Owed, Parts, find_owed, passage, send};
+use super::lane::{Lane, Retained};
+use super::owed::{Owed, Parts, find_owed};
 use super::plane::{Plane, Touched};
-use super::seal::{Author, Drafts, Open, Sealed, unpack};
+use super::seal::{Drafts, Sealed, unpack};
 use super::stalls::Stalls;
 use super::view::View;
-use crate::hash::HashMap;
 use crate::id::{AgentId, RegionId, ShortId};
 use crate::limits;
-use crate::machine::{ConnectionSlot, Destination, LinkSlot};
+use crate::machine::{ConnectionSlot, Destination};
 use crate::time::{Now, Time};
 use crate::wire::agent::{Published, publish_bytes};
 use crate::wire::bundle::{Bundle, Class, SectionSet};
@@ -100,97 +98,12 @@ pub enum Task {
     Tick,
 }
 
-#[derive(Debug)]
-struct Retained {
-    bundle: Bundle,
-    authors: Vec<Author>,
+/// What is about to be sealed, and whom it is for.
+struct Addressed {
+    drafts: Drafts,
     owed: Vec<Owed>,
     missing: Vec<u16>,
-}
-
-#[derive(Debug)]
-struct Lane {
-    class: Class,
-    next: u64,
-    open: Open,
-    backlog: VecDeque<Publication>,
-    backlog_bytes: usize,
-    /// Bundles by sequence, contiguous; completed ones become `None` until the front is.
-    retained: VecDeque<Option<Retained>>,
-    /// The way that the present run to a destination takes.
-    runs: HashMap<Destination, LinkSlot>,
-}
-
-impl Lane {
-    fn new(class: Class) -> Lane {
-        Lane {
-            class,
-            next: 1,
-            open: Open::default(),
-            backlog: VecDeque::new(),
-            backlog_bytes: 0,
-            retained: VecDeque::new(),
-            runs: HashMap::default(),
-        }
-    }
-
-    fn oldest(&self) -> u64 {
-        self.next - self.retained.len() as u64
-    }
-
-    /// Sends the bundle sealed last, continuing runs or beginning new ones.
-    fn send_newest(&mut self, step: &mut Step<'_>) {
-        let Some(Some(newest)) = self.retained.back() else { return };
-        let mut copies = Copies::default();
-        let mut begin = Vec::new();
-        for owed in &newest.owed {
-            let Some(link) = step.view.link_to(step.plane.me.id, owed.to) else {
-                begin.push(owed.to);
-                continue;
-            };
-            let goes_on = self.runs.get(&owed.to) == Some(&link);
-            if goes_on || self.is_all_that_is_owed(owed.to) {
-                copies.add(link, passage(step, owed, !goes_on), &owed.keep);
-                self.runs.insert(owed.to, link);
-            } else {
-                begin.push(owed.to);
-            }
-        }
-        step.plane.send_copies(step.view, &newest.bundle, copies, step.touched);
-        begin.into_iter().for_each(|to| self.begin_run(step, to));
-    }
-
-    /// Whether the bundle sealed last is the only one that a destination lacks.
-    fn is_all_that_is_owed(&self, to: Destination) -> bool {
-        let before = self.retained.iter().rev().skip(1).flatten();
-        !before.into_iter().any(|retained| retained.owed.iter().any(|owed| owed.to == to))
-    }
-
-    /// Sends everything owed to `to`, in order, over the way in force. Without a way the run begins
-    /// when there is one: with the next bundle, or when the machine asks to send again.
-    fn begin_run(&mut self, step: &mut Step<'_>, to: Destination) {
-        self.runs.remove(&to);
-        let Some(link) = step.view.link_to(step.plane.me.id, to) else { return };
-        let mut is_first = true;
-        let newest = self.next - 1;
-        for retained in self.retained.iter().flatten() {
-            for owed in retained.owed.iter().filter(|owed| owed.to == to) {
-                if retained.bundle.sequence != newest {
-                    Counters::add(&step.plane.counters.resent_bundles, 1);
-                }
-                send(step, link, &retained.bundle, owed, is_first);
-                is_first = false;
-            }
-        }
-        if !is_first {
-            self.runs.insert(to, link);
-        }
-    }
-
-    fn at(&mut self, sequence: u64) -> Option<&mut Option<Retained>> {
-        let place = sequence.checked_sub(self.oldest())?;
-        self.retained.get_mut(usize::try_from(place).ok()?)
-    }
+    finding_nanos: u64,
 }
 
 /// State of the way out; one owner at a time.
@@ -202,6 +115,8 @@ pub struct OwnState {
     refilled: Time,
     stalls: Stalls,
     scratch: Scratch,
+    /// What sealing took so far, to be told from admitting.
+    sealing_nanos: u64,
     /// Whom to tell: connection, number, and what that takes of the connection's window.
     done: Vec<(ConnectionSlot, u64, u32)>,
 }
@@ -215,6 +130,7 @@ impl Default for OwnState {
             refilled: Time::ZERO,
             stalls: Stalls::default(),
             scratch: Scratch::default(),
+            sealing_nanos: 0,
             done: Vec::new(),
         }
     }
@@ -240,7 +156,7 @@ impl OwnState {
     /// Works off one task.
     pub fn work(&mut self, step: &mut Step<'_>, task: Task) {
         match task {
-            Task::Admit(publications) => publications.into_iter().for_each(|p| self.admit(step, p)),
+            Task::Admit(publications) => self.admit_all(step, publications),
             Task::Acknowledged { by, class, sequences, missing } => {
                 self.acknowledged(step, by, class, &sequences, &missing);
             }
@@ -295,8 +211,17 @@ impl OwnState {
             && self.retained_bytes < limits::RETAINED_BYTES_MAX
     }
 
+    fn admit_all(&mut self, step: &mut Step<'_>, publications: Vec<Publication>) {
+        let entries = publications.len() as u64;
+        let (started, sealing) = (step.plane.outlet().stopwatch(), self.sealing_nanos);
+        publications.into_iter().for_each(|publication| self.admit(step, publication));
+        let took = step.plane.outlet().stopwatch().saturating_sub(started);
+        let sealing = self.sealing_nanos - sealing;
+        step.plane.counters.time(Stage::Admit, took.saturating_sub(sealing), entries);
+        Counters::add(&step.plane.counters.published_entries, entries);
+    }
+
     fn admit(&mut self, step: &mut Step<'_>, publication: Publication) {
-        Counters::add(&step.plane.counters.published_entries, 1);
         let at = lane_of(publication.class);
         let full = self.lanes[at].open.is_full_for(&publication);
         if !self.lanes[at].backlog.is_empty() || full && !self.has_room(at) {
@@ -328,44 +253,49 @@ impl OwnState {
     }
 
     fn seal(&mut self, step: &mut Step<'_>, at: usize) {
+        let started = step.plane.outlet().stopwatch();
         self.tokens = self.tokens.saturating_sub(1);
         let drafts = self.lanes[at].open.take();
         let (owed, missing) = find_owed(step, &drafts);
         let room = limits::WINDOW_BUNDLES.saturating_sub(self.lanes[at].retained.len() as u64);
-        match Parts::of(&drafts, &owed).filter(|parts| parts.count as u64 <= room) {
-            None => self.seal_one(step, at, drafts, owed, missing),
+        let parts = Parts::of(&drafts, &owed).filter(|parts| parts.count as u64 <= room);
+        let found = step.plane.outlet().stopwatch().saturating_sub(started);
+        match parts {
+            None => self.seal_one(step, at, Addressed { drafts, owed, missing, finding_nanos: found }),
             Some(parts) => {
                 let owed = parts.split_owed(owed);
                 let missing = parts.split_missing(&missing);
                 let drafts = drafts.split(&parts.part_of, parts.count);
+                let finding_nanos = found / parts.count as u64;
                 for ((drafts, owed), missing) in drafts.into_iter().zip(owed).zip(missing) {
-                    self.seal_one(step, at, drafts, owed, missing);
+                    self.seal_one(step, at, Addressed { drafts, owed, missing, finding_nanos });
                 }
             }
         }
+        self.sealing_nanos += step.plane.outlet().stopwatch().saturating_sub(started);
     }
 
-    fn seal_one(
-        &mut self,
-        step: &mut Step<'_>,
-        at: usize,
-        drafts: Drafts,
-        mut owed: Vec<Owed>,
-        mut missing: Vec<u16>,
-    ) {
+    fn seal_one(&mut self, step: &mut Step<'_>, at: usize, addressed: Addressed) {
+        let Addressed { drafts, mut owed, mut missing, finding_nanos } = addressed;
+        let (counters, entries) = (&step.plane.counters, drafts.entries());
         let lane = &mut self.lanes[at];
         let clock = step.now.wall.as_millis() << 16;
+        let started = step.plane.outlet().stopwatch();
         let Sealed { bundle, authors, homes } =
             drafts.seal(&step.plane.me, &step.plane.key, lane.class, lane.next, clock);
+        counters.time(Stage::Seal, step.plane.outlet().stopwatch().saturating_sub(started), entries);
         lane.next += 1;
-        Counters::add(&step.plane.counters.sealed_bundles, 1);
+        Counters::add(&counters.sealed_bundles, 1);
         if let Some(connection) = self.deliver_here(step, &bundle, &homes, &mut missing) {
             owed.push(Owed { to: Destination::Local, keep: SectionSet::default(), routes: Vec::new() });
             step.plane.hold_own(connection, bundle.class, bundle.sequence);
         }
         self.retained_bytes += bundle.len();
         self.lanes[at].retained.push_back(Some(Retained { bundle, authors, owed, missing }));
+        let started = step.plane.outlet().stopwatch();
         self.lanes[at].send_newest(step);
+        let sending = step.plane.outlet().stopwatch().saturating_sub(started);
+        step.plane.counters.time(Stage::Select, finding_nanos + sending, entries);
         let sequence = self.lanes[at].next - 1;
         self.complete_if_done(step, at, sequence);
     }

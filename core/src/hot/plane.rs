@@ -12,7 +12,7 @@ use super::acknowledge::{Acknowledge, Acknowledgements, Stream};
 use super::counters::{Counters, Stage};
 use super::flows::Flows;
 use super::own::{self, OwnState, Publication, Step, Target};
-use super::shard;
+use super::shard::{self, Came};
 use super::turn::Turn;
 use super::view::{Me, Origin, View};
 use super::{Outlet, Pressure, Report};
@@ -264,7 +264,8 @@ impl Plane {
             return self.refuse(view, now, from, Offence::MalformedFrame);
         };
         let entries = bundle.present().map(|index| u64::from(bundle.sections[index].count)).sum();
-        self.counters.time(Stage::Decode, self.outlet.stopwatch().saturating_sub(started), entries);
+        let decoding = self.outlet.stopwatch().saturating_sub(started);
+        self.counters.time(Stage::Decode, decoding, entries);
         if bundle.mesh != self.me.mesh || bundle.class == Class::System {
             return self.refuse(view, now, from, Offence::MalformedFrame);
         }
@@ -287,8 +288,8 @@ impl Plane {
             // the acknowledgements of those.
             return Counters::add(&self.counters.foreign_bundles, 1);
         }
-        let bundle = Box::new(bundle);
-        self.run_shard(now, origin, shard::Task::Bundle { from, passage, bundle }, touched);
+        let came = Came { from, passage, bundle: Box::new(bundle), decoding };
+        self.run_shard(now, origin, shard::Task::Bundle(came), touched);
     }
 
     /// A bundle is refused that no honest peer would have sent or passed on.

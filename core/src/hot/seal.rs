@@ -163,6 +163,11 @@ impl Open {
 }
 
 impl Drafts {
+    /// How many entries are inside.
+    pub fn entries(&self) -> u64 {
+        self.authors.len() as u64
+    }
+
     /// One for each part, each section in the part that `part_of` names; keeps the order of sections
     /// within a part and of entries within a section.
     pub fn split(self, part_of: &[u16], parts: usize) -> Vec<Drafts> {

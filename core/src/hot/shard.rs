@@ -32,18 +32,24 @@ use crate::wire::message::{ControlBody, Reroute};
 /// How far a valid bundle's clock may be ahead of ours.
 const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(30);
 
+/// A bundle as it came.
+#[derive(Debug)]
+pub struct Came {
+    /// Over this link.
+    pub from: LinkSlot,
+    /// Where it goes.
+    pub passage: Passage,
+    /// What it is.
+    pub bundle: Box<Bundle>,
+    /// Nanoseconds that decoding it took.
+    pub decoding: u64,
+}
+
 /// Work for a shard's owner.
 #[derive(Debug)]
 pub enum Task {
     /// A bundle came.
-    Bundle {
-        /// Over this link.
-        from: LinkSlot,
-        /// Where it goes.
-        passage: Passage,
-        /// What it is.
-        bundle: Box<Bundle>,
-    },
+    Bundle(Came),
     /// A node of this region has bundles that were passed on to it.
     Acknowledged {
         /// Who.
@@ -135,7 +141,7 @@ impl State {
     /// Works off one task.
     pub(super) fn work(&mut self, step: &mut Step<'_>, origin: &Origin, task: Task) {
         match task {
-            Task::Bundle { from, passage, bundle } => self.receive(step, origin, from, passage, bundle),
+            Task::Bundle(came) => self.receive(step, origin, came),
             Task::Acknowledged { by, incarnation, class, sequences, missing } => {
                 if incarnation == self.incarnation {
                     self.acknowledged(step, by, class, &sequences, &missing);
@@ -153,14 +159,8 @@ impl State {
         }
     }
 
-    fn receive(
-        &mut self,
-        step: &mut Step<'_>,
-        origin: &Origin,
-        from: LinkSlot,
-        passage: Passage,
-        bundle: Box<Bundle>,
-    ) {
+    fn receive(&mut self, step: &mut Step<'_>, origin: &Origin, came: Came) {
+        let Came { from, passage, bundle, decoding } = came;
         let plane = step.plane;
         let started = plane.outlet().stopwatch();
         let entries = bundle.present().map(|index| u64::from(bundle.sections[index].count)).sum::<u64>();
@@ -204,8 +204,8 @@ impl State {
         }
         let is_placed = self.place(step, origin, from, &passage, bundle, entries);
         if is_placed {
-            let total = plane.outlet().stopwatch().saturating_sub(started);
-            plane.counters.time_total(total, entries);
+            let took = plane.outlet().stopwatch().saturating_sub(started);
+            plane.counters.time_total(decoding + took, entries);
         }
     }
 

@@ -1,6 +1,6 @@
 //! Figures for people: what aggregators and coordinators answer to an overview.
 
-use crate::hot::counters::{Snapshot, Stage};
+use crate::hot::counters::{BUCKETS, Snapshot, timed};
 use crate::identity::Roles;
 use crate::membership::Neighbours;
 use crate::summary::{Counter, DistributionId, Figure, Global, Tally};
@@ -55,12 +55,27 @@ fn members(global: &Global, neighbours: &Neighbours) -> Vec<Member> {
 /// The hot path's numbers: counters by name, and histogram counts as `stage.NAME.BUCKET`.
 pub fn counters(snapshot: &Snapshot) -> Vec<request::Counter> {
     let plain = snapshot.counters.iter().map(|(name, value)| ((*name).to_string(), *value));
-    let names = Stage::ALL.iter().map(|stage| stage.name()).chain(["total"]);
-    let buckets = names.zip(&snapshot.stages).flat_map(|(name, counts)| {
+    let buckets = timed().zip(&snapshot.stages).flat_map(|(name, counts)| {
         let filled = counts.iter().enumerate().filter(|(_, count)| **count > 0);
         filled.map(move |(bucket, count)| (format!("stage.{name}.{bucket}"), *count))
     });
     plain.chain(buckets).map(|(name, value)| request::Counter { name, value }).collect()
+}
+
+/// The counts of one of the histograms in [`counters`], whose name is one of [`timed`].
+pub fn histogram<'a>(counters: impl IntoIterator<Item = (&'a str, u64)>, name: &str) -> Vec<u64> {
+    let bucket_of = |counter: &str| -> Option<usize> {
+        counter.strip_prefix("stage.")?.strip_prefix(name)?.strip_prefix('.')?.parse().ok()
+    };
+    let mut counts = Vec::new();
+    for (counter, count) in counters {
+        let Some(bucket) = bucket_of(counter).filter(|bucket| *bucket < BUCKETS) else { continue };
+        if counts.len() <= bucket {
+            counts.resize(bucket + 1, 0);
+        }
+        counts[bucket] += count;
+    }
+    counts
 }
 
 fn region_view(name: String, figure: &Figure) -> RegionView {

@@ -412,6 +412,11 @@ pub struct NotHere {
 pub struct Leaving {}
 
 impl ControlBody {
+    /// Whether it says what the sender's replica has.
+    pub fn is_comparison(&self) -> bool {
+        matches!(self, ControlBody::Compare(_) | ControlBody::Versions(_))
+    }
+
     /// The whole frame.
     pub fn to_frame(self) -> Bytes {
         frame(FrameType::Control, &self.to_body())

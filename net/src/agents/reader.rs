@@ -1,6 +1,7 @@
 //! What a client's frames become.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -214,9 +215,22 @@ impl Reader {
         for input in inputs {
             self.hub.input(input).await;
         }
-        self.hub.room(&mut touched).await;
+        self.wait(&mut touched).await;
+    }
+
+    /// Waits until what was fed has room, and the client is within its window.
+    async fn wait(&self, touched: &mut Touched) {
+        let is_free = touched.congested.is_empty()
+            && !self.hub.plane.own_congested.load(Ordering::Acquire)
+            && self.lane.unsettled.has_room();
+        if is_free {
+            return;
+        }
+        let since = self.hub.clock.now().mono;
+        self.hub.room(touched).await;
         self.hub.own_room().await;
         self.lane.unsettled.room().await;
+        self.hub.plane.counters.held_publisher(self.hub.clock.now().mono.since(since));
     }
 }
 
