@@ -2,7 +2,8 @@
 //!
 //! [`run()`] starts the processes of one work ([`works`]), waits until it is done, and adds up what
 //! they say ([`report`]). What a process does is a [`part`]: nodes, agents inside of them ([`guests`]),
-//! or agents that attach to them ([`agents`], [`crowd`]). Every receiver checks that all entries come
+//! agents that attach to them ([`agents`], [`crowd`]), or the hot path
+//! and nothing around it ([`path`]). Every receiver checks that all entries come
 //! once and in order ([`receipts`]); whoever starts the nodes of a part hands them in, for this crate
 //! names no role's machine. docs/performance.md says what is measured and what it has to be.
 
@@ -12,6 +13,7 @@ pub mod agents;
 pub mod crowd;
 pub mod guests;
 pub mod part;
+pub mod path;
 pub mod receipts;
 pub mod region;
 pub mod report;

@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::receipts::{Receipts, new_histogram, wall_nanos};
-use crate::{agents, crowd, guests, region};
+use crate::{agents, crowd, guests, path, region};
 
 /// The subject that entries are published on.
 pub const SUBJECT: &str = "bench.events";
@@ -61,6 +61,13 @@ pub enum Task {
     Crowd {
         /// Connections.
         connections: u32,
+    },
+    /// One thread takes in bundles that were signed before.
+    Path {
+        /// Entries in a bundle.
+        entries: u32,
+        /// Subjects in a bundle.
+        subjects: u32,
     },
     /// Agents attach and stay.
     Idles {
@@ -117,6 +124,10 @@ pub struct Told {
     pub single: Vec<(u64, u64)>,
     /// How agents came.
     pub joined: Option<Joined>,
+    /// Bundles refused, and counts of times by stage and bucket, of a hot path that is no node's.
+    pub invalid: u64,
+    /// See above.
+    pub stages: Vec<Vec<u64>>,
 }
 
 /// How agents came.
@@ -129,6 +140,15 @@ pub struct Joined {
 }
 
 impl Told {
+    /// Adds counts of times by stage.
+    pub fn add_stages(&mut self, stages: &[Vec<u64>]) {
+        self.stages.resize(self.stages.len().max(stages.len()), Vec::new());
+        for (sums, counts) in self.stages.iter_mut().zip(stages) {
+            sums.resize(sums.len().max(counts.len()), 0);
+            sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+        }
+    }
+
     /// What several receivers say together.
     pub fn of<'a>(all: impl IntoIterator<Item = &'a Receipts>) -> Told {
         let mut told = Told { begun: u64::MAX, ..Told::default() };
@@ -279,6 +299,7 @@ impl Part {
             Task::GuestPublishes { window } => guests::publish(self, first()?, window).await?,
             Task::GuestSubscribes => guests::subscribe(self, first()?).await?,
             Task::Region { window } => region::play(self, nodes, window).await?,
+            Task::Path { entries, subjects } => path::play(self, entries, subjects).await?,
             Task::Publishes => return agents::publish(self).await,
             Task::Subscribes => return agents::subscribe(self).await,
             Task::Asks => return agents::ask(self).await,

@@ -167,6 +167,8 @@ pub fn join(told: &[Told]) -> Told {
     let measured = |told: &&Told| told.measured > 0;
     let flat = |of: fn(&Told) -> &Vec<(u64, u64)>| told.iter().flat_map(|told| of(told).clone()).collect();
     let sum = |of: fn(&Told) -> u64| told.iter().map(of).sum();
+    let mut joined = Told::default();
+    told.iter().for_each(|told| joined.add_stages(&told.stages));
     Told {
         sent: sum(|told| told.sent),
         receivers: sum(|told| told.receivers),
@@ -178,6 +180,8 @@ pub fn join(told: &[Told]) -> Told {
         latency: flat(|told| &told.latency),
         single: flat(|told| &told.single),
         joined: None,
+        invalid: sum(|told| told.invalid),
+        stages: joined.stages,
     }
 }
 

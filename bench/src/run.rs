@@ -70,7 +70,7 @@ pub async fn run(settings: Settings, directory: &Path, say: Say<'_>) -> Result<R
     let begun = wall_nanos();
     let (mut told, memory) = match stage.settings.work {
         Work::Memory => (Told::default(), Some(stage.fill().await?)),
-        Work::Throughput | Work::Routed | Work::Latency | Work::Fanout | Work::Region => {
+        Work::Throughput | Work::Routed | Work::Latency | Work::Fanout | Work::Region | Work::Path => {
             (join(&stage.play().await?), None)
         }
     };
@@ -251,7 +251,9 @@ impl Stage {
         self.mesh.stop(STOP)?;
         let counted: Result<Vec<Option<Counted>>> =
             self.parts.iter().map(|(_, part)| part.counted()).collect();
-        let counted: Vec<Counted> = counted?.into_iter().flatten().collect();
+        let mut counted: Vec<Counted> = counted?.into_iter().flatten().collect();
+        let (invalid, stages) = (told.invalid, told.stages);
+        counted.push(Counted { invalid, stages, ..Counted::default() });
         let roles: Vec<Role> = self.parts.into_iter().map(|(role, _)| role).collect();
         let expected = match self.settings.work {
             // Each question has one answer, and each message one receiver.

@@ -25,6 +25,8 @@ pub enum Work {
     Region,
     /// What idle agents cost an edge, and how fast they come.
     Memory,
+    /// The hot path alone, without a network, in one thread.
+    Path,
 }
 
 impl Work {
@@ -37,6 +39,7 @@ impl Work {
             Work::Fanout => "fanout",
             Work::Region => "region",
             Work::Memory => "memory",
+            Work::Path => "path",
         }
     }
 }
@@ -69,6 +72,10 @@ pub struct Settings {
     pub connections: u32,
     /// Agents on each connection in the second half of [`Work::Memory`].
     pub agents_per_connection: u32,
+    /// Entries in a bundle of [`Work::Path`].
+    pub entries: u32,
+    /// Subjects in one.
+    pub subjects: u32,
     /// The program, called as `PROGRAM bench-part …`.
     #[serde(skip)]
     pub program: PathBuf,
@@ -95,6 +102,8 @@ impl Settings {
             ("nodes", self.nodes, 2, NODES_MAX),
             ("window", self.window, 1, 1 << 20),
             ("connections", self.connections, 1, CONNECTIONS_MAX),
+            ("entries", self.entries, 1, 256),
+            ("subjects", self.subjects, 1, self.entries.min(16)),
             ("agents per connection", self.agents_per_connection, 1, 65_536),
         ];
         match bounds.iter().find(|(_, value, least, most)| !(*least..=*most).contains(value)) {
@@ -121,6 +130,8 @@ pub(crate) mod tests {
             window: 16,
             connections: 10,
             agents_per_connection: 10,
+            entries: 8,
+            subjects: 2,
             program: PathBuf::from("starling"),
         }
     }

@@ -72,6 +72,10 @@ pub fn roles(settings: &Settings) -> Vec<Role> {
         Work::Region => {
             vec![nodes("region", Task::Region { window: settings.window }, settings.nodes)]
         }
+        Work::Path => {
+            let task = Task::Path { entries: settings.entries, subjects: settings.subjects };
+            vec![Role { name: "path", task, nodes: 0, aggregates: false, edge: None }]
+        }
         Work::Memory => {
             let shared = connections.min(SHARED_CONNECTIONS_MAX);
             let each = settings.agents_per_connection;
@@ -90,7 +94,11 @@ pub fn connections(roles: &[Role]) -> u32 {
     let of = |role: &Role| match role.task {
         Task::Crowd { connections } | Task::Idles { connections, .. } => connections,
         Task::Publishes | Task::Subscribes | Task::Asks | Task::Answers => 1,
-        Task::Serve | Task::GuestPublishes { .. } | Task::GuestSubscribes | Task::Region { .. } => 0,
+        Task::Serve
+        | Task::GuestPublishes { .. }
+        | Task::GuestSubscribes
+        | Task::Region { .. }
+        | Task::Path { .. } => 0,
     };
     roles.iter().map(of).sum()
 }
@@ -102,13 +110,22 @@ mod tests {
 
     #[test]
     fn agents_attach_to_nodes_that_are_started_before_them() {
-        let all = [Work::Throughput, Work::Routed, Work::Latency, Work::Fanout, Work::Region, Work::Memory];
+        let all = [
+            Work::Throughput,
+            Work::Routed,
+            Work::Latency,
+            Work::Fanout,
+            Work::Region,
+            Work::Memory,
+            Work::Path,
+        ];
         for (work, hops) in all.into_iter().map(|work| (work, 1)).chain([(Work::Routed, 2)]) {
             let roles = roles(&Settings { hops, ..settings(work) });
             let mut started = 0;
             for role in roles {
                 assert!(role.edge.is_none_or(|edge| edge < started), "{work:?}: {role:?}");
-                assert_eq!(role.edge.is_none(), role.nodes > 0, "{work:?}: {role:?}");
+                let is_alone = work == Work::Path;
+                assert_eq!(role.edge.is_none(), role.nodes > 0 || is_alone, "{work:?}: {role:?}");
                 started += role.nodes as usize;
             }
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use starling_bench::part::Counting;
 use starling_bench::{Part, Report, Settings, Work};
+use starling_core::hot::counters::Stage;
 
 use crate::args::{BenchArgs, BenchCommand, BenchPartArgs};
 use crate::exit::{ExitCode, Failure};
@@ -25,6 +26,8 @@ fn settings(args: &BenchArgs) -> Result<Settings, Failure> {
         window: 1,
         connections: 1,
         agents_per_connection: 1,
+        entries: 1,
+        subjects: 1,
         program: std::env::current_exe()?,
     };
     match args.command {
@@ -34,6 +37,9 @@ fn settings(args: &BenchArgs) -> Result<Settings, Failure> {
         BenchCommand::Fanout { agents } => (settings.work, settings.connections) = (Work::Fanout, agents),
         BenchCommand::Region { nodes, window } => {
             (settings.work, settings.nodes, settings.window) = (Work::Region, nodes, window);
+        }
+        BenchCommand::Path { entries, subjects } => {
+            (settings.work, settings.entries, settings.subjects) = (Work::Path, entries, subjects);
         }
         BenchCommand::Memory { agents, agents_per_connection } => {
             (settings.work, settings.connections) = (Work::Memory, agents);
@@ -137,6 +143,8 @@ impl Render for Shown<'_> {
         ];
         if let Some(total) = report.ticks.get("total") {
             lines.push(("hot path", format!("p50 {:.1}, p99 {:.1} ticks an entry", total.p50, total.p99)));
+            let stages = report.ticks.iter().filter(|(name, _)| Stage::ALL.iter().any(|s| s.name() == *name));
+            lines.push(("stages", each(stages.map(|(name, t)| format!("{name} {:.2}", t.p50)).collect())));
         }
         if let Some(udp) = report.udp {
             lines.push(("nodes sent", format!("{} datagrams in {} calls", udp.datagrams, udp.syscalls)));

@@ -73,6 +73,17 @@ pub enum BenchCommand {
         #[arg(long, value_name = "N", default_value_t = 2_048, value_parser = value_parser!(u32).range(1..=1_048_576))]
         window: u32,
     },
+    /// The hot path alone: bundles of 64 origins, signed before, taken in by one thread with 10,000
+    /// subscriptions on 1,000 subjects.
+    #[command(after_long_help = "Example:\n  starling bench path --entries 48")]
+    Path {
+        /// Entries in a bundle.
+        #[arg(long, value_name = "N", default_value_t = 256, value_parser = value_parser!(u32).range(1..=256))]
+        entries: u32,
+        /// Subjects in a bundle, not more than its entries.
+        #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..=16))]
+        subjects: u32,
+    },
     /// What idle agents cost an edge, and how fast they come.
     #[command(after_long_help = "Example:\n  starling bench memory --agents 500")]
     Memory {

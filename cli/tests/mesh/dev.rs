@@ -92,7 +92,7 @@ fn shows_the_budget(mesh: &Mesh) {
             let mut rows = shown["stages"].as_array().into_iter().flatten();
             rows.any(|row| row["stage"] == *stage && row["p99_ticks"].as_f64() > Some(0.0))
         };
-        stages.iter().all(|stage| timed(&stage)).then_some(shown)
+        stages.iter().all(timed).then_some(shown)
     };
     let shown = until("times of all stages", Duration::from_secs(30), || budget().to_string(), is_timed);
     assert_eq!((&shown["nodes_known"], &shown["nodes_answered"]), (&10.into(), &10.into()), "{shown}");
