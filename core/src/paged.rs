@@ -1,15 +1,16 @@
 //! A map from small numbers, most of which are in use, to small values.
 //!
 //! Clients choose the indices of their agents, below [`crate::limits::AGENTS_PER_CONNECTION_MAX`] and
-//! mostly in a row: then a value takes little more than its own bytes. One far index costs a page of
-//! 64 values and eight bytes for each page before it.
+//! mostly in a row: then a value takes little more than its own bytes. A page of 64 values has room up to
+//! the last of them, rounded up to a power of two: most connections have one agent. One far index costs a
+//! page and 24 bytes for each page before it.
 
 const PAGE: usize = 64;
 
 /// Values by small index.
 #[derive(Clone, Debug)]
 pub struct Paged<T> {
-    pages: Vec<Option<Box<Page<T>>>>,
+    pages: Vec<Page<T>>,
     len: usize,
 }
 
@@ -17,7 +18,27 @@ pub struct Paged<T> {
 struct Page<T> {
     /// A bit for each value that is there.
     taken: u64,
-    values: [T; PAGE],
+    values: Box<[T]>,
+}
+
+impl<T> Default for Page<T> {
+    fn default() -> Page<T> {
+        Page { taken: 0, values: Box::default() }
+    }
+}
+
+impl<T: Copy + Default> Page<T> {
+    fn has(&self, bit: usize) -> bool {
+        self.taken >> bit & 1 == 1
+    }
+
+    fn make_room_for(&mut self, bit: usize) {
+        if bit >= self.values.len() {
+            let mut values = vec![T::default(); (bit + 1).next_power_of_two()];
+            values[..self.values.len()].copy_from_slice(&self.values);
+            self.values = values.into_boxed_slice();
+        }
+    }
 }
 
 impl<T> Default for Paged<T> {
@@ -40,37 +61,48 @@ impl<T: Copy + Default> Paged<T> {
     /// The value at an index.
     pub fn get(&self, index: u32) -> Option<&T> {
         let (page, bit) = place(index);
-        let page = self.pages.get(page)?.as_deref()?;
-        (page.taken >> bit & 1 == 1).then(|| &page.values[bit])
+        let page = self.pages.get(page)?;
+        page.has(bit).then(|| &page.values[bit])
+    }
+
+    /// The value at an index, to be changed.
+    pub fn get_mut(&mut self, index: u32) -> Option<&mut T> {
+        let (page, bit) = place(index);
+        let page = self.pages.get_mut(page)?;
+        page.has(bit).then(|| &mut page.values[bit])
     }
 
     /// Sets the value at an index; the one that was there. Whoever takes indices from outside bounds
     /// them first.
     pub fn insert(&mut self, index: u32, value: T) -> Option<T> {
-        let before = self.remove(index);
+        if let Some(present) = self.get_mut(index) {
+            return Some(std::mem::replace(present, value));
+        }
         let (page, bit) = place(index);
         if self.pages.len() <= page {
-            self.pages.resize_with(page + 1, || None);
+            // Most have one page, for which a list's usual first room is four.
+            self.pages.reserve_exact(page + 1 - self.pages.len());
+            self.pages.resize_with(page + 1, Page::default);
         }
-        let empty = || Box::new(Page { taken: 0, values: [T::default(); PAGE] });
-        let page = self.pages[page].get_or_insert_with(empty);
+        let page = &mut self.pages[page];
+        page.make_room_for(bit);
         page.taken |= 1 << bit;
         page.values[bit] = value;
         self.len += 1;
-        before
+        None
     }
 
     /// Takes the value at an index out; an empty page is given back.
     pub fn remove(&mut self, index: u32) -> Option<T> {
         let (at, bit) = place(index);
-        let page = self.pages.get_mut(at)?.as_deref_mut()?;
-        if page.taken >> bit & 1 == 0 {
+        let page = self.pages.get_mut(at)?;
+        if !page.has(bit) {
             return None;
         }
         page.taken &= !(1 << bit);
         let value = page.values[bit];
         if page.taken == 0 {
-            self.pages[at] = None;
+            *page = Page::default();
         }
         self.len -= 1;
         Some(value)
@@ -78,9 +110,8 @@ impl<T: Copy + Default> Paged<T> {
 
     /// All values with their indices, ascending.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
-        let pages = (0_u32..).zip(&self.pages).filter_map(|(at, page)| Some((at, page.as_deref()?)));
-        pages.flat_map(|(at, page)| {
-            let taken = (0..PAGE).filter(|bit| page.taken >> bit & 1 == 1);
+        (0_u32..).zip(&self.pages).flat_map(|(at, page)| {
+            let taken = (0..page.values.len()).filter(|bit| page.has(*bit));
             taken.map(move |bit| (at * PAGE as u32 + bit as u32, &page.values[bit]))
         })
     }
@@ -110,6 +141,7 @@ mod tests {
                     prop_assert_eq!(paged.remove(index), model.remove(&index));
                 }
                 prop_assert_eq!(paged.get(index), model.get(&index));
+                prop_assert_eq!(paged.get_mut(index), model.get_mut(&index));
                 prop_assert_eq!(paged.len(), model.len());
                 prop_assert_eq!(paged.is_empty(), model.is_empty());
             }
@@ -121,9 +153,12 @@ mod tests {
     #[test]
     fn a_far_index_is_cheap_and_an_empty_page_is_given_back() {
         let mut paged = Paged::default();
+        let room = |paged: &Paged<u32>| paged.pages.iter().map(|page| page.values.len()).sum::<usize>();
         paged.insert(65_535, 1_u32);
-        assert_eq!(paged.pages.iter().flatten().count(), 1);
+        assert_eq!(room(&paged), 64);
+        paged.insert(0, 1);
+        assert_eq!(room(&paged), 65, "one agent has room for one");
         paged.remove(65_535);
-        assert_eq!(paged.pages.iter().flatten().count(), 0);
+        assert_eq!(room(&paged), 1);
     }
 }

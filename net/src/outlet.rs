@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crossbeam::queue::{ArrayQueue, SegQueue};
 use quinn::Connection;
+use starling_core::conduct::bucket::Bucket;
 use starling_core::hash::Folded;
 use starling_core::hot::own::Publication;
 use starling_core::hot::{Outlet, Pressure, Report};
@@ -147,6 +148,8 @@ pub(crate) struct Seat {
     pub agent: AgentId,
     /// The request that brought it.
     pub request: u64,
+    /// What it may publish whatever others do.
+    pub promised: Bucket,
 }
 
 impl AgentTable {

@@ -105,8 +105,9 @@ fn units(time: Time) -> u64 {
     time.0.wrapping_mul(UNITS_PER_NANO)
 }
 
-/// A bucket; one word. Use one rate with it, or rates that change now and then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A bucket; one word. Use one rate with it, or rates that change now and then. The default is one that was
+/// full at the beginning of time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bucket(u64);
 
 impl Bucket {

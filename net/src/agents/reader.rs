@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quinn::RecvStream;
+use starling_core::conduct::bucket::{AGENT_MESSAGES, Bucket, Rate};
 use starling_core::hot::counters::Counters;
 use starling_core::hot::own::{Publication, Target};
 use starling_core::hot::plane::Touched;
@@ -13,6 +14,7 @@ use starling_core::identity::{AttachClaim, AttachTerms};
 use starling_core::interest::subject::check_subject;
 use starling_core::limits;
 use starling_core::machine::{ConnectionSlot, Input};
+use starling_core::time::Time;
 use starling_core::wire::agent::{Attach, Change, Publish, SystemAcknowledge};
 use starling_core::wire::codec::{DecodeError, Wire};
 use starling_core::wire::frame::{FrameDecoder, FrameType};
@@ -21,9 +23,12 @@ use starling_core::wire::request::{RefusedCode, Reply, Request, Say, Undelivered
 use crate::hello::Refusal;
 use crate::hub::Hub;
 use crate::outlet::{AgentLane, Seat};
+use crate::pace::Pace;
 
 /// The longest delegation that an edge accepts.
 const DELEGATION_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
+/// How long the connection of an agent beyond what it is promised waits for its next turn at the most.
+const BEYOND_PAUSE_MAX: Duration = Duration::from_millis(100);
 /// Pieces of the stream that are worked off at once.
 const CHUNKS: usize = 16;
 
@@ -33,6 +38,10 @@ pub(super) struct Reader {
     slot: ConnectionSlot,
     lane: Arc<AgentLane>,
     terms: AttachTerms,
+    /// When the batch that is worked off was begun.
+    now: Time,
+    /// What each agent may publish whatever others do.
+    promise: Rate,
     /// Numbers of the last publication and the last change.
     published: u64,
     changed: u64,
@@ -44,6 +53,8 @@ struct Batch {
     inputs: Vec<Input>,
     publications: Vec<Publication>,
     refused: Vec<u64>,
+    /// Publications beyond what their agents are promised.
+    beyond: u64,
     acknowledged: Vec<(u64, u32)>,
 }
 
@@ -58,7 +69,9 @@ enum Step {
 
 impl Reader {
     pub fn new(hub: Arc<Hub>, slot: ConnectionSlot, lane: Arc<AgentLane>, terms: AttachTerms) -> Reader {
-        Reader { hub, slot, lane, terms, published: 0, changed: 0 }
+        let (per_second, burst) = AGENT_MESSAGES;
+        let (promise, now) = (Rate::new(per_second, burst), hub.clock.now().mono);
+        Reader { hub, slot, lane, terms, now, promise, published: 0, changed: 0 }
     }
 
     /// Reads until the client has no more to say or breaks the protocol.
@@ -68,6 +81,7 @@ impl Reader {
         let mut count = 1;
         loop {
             let mut batch = Batch::default();
+            self.now = self.hub.clock.now().mono;
             for chunk in &mut chunks[..count] {
                 let chunk = std::mem::take(chunk);
                 if !chunk.is_empty() {
@@ -118,7 +132,14 @@ impl Reader {
 
     fn publish(&mut self, publish: Publish, batch: &mut Batch) {
         self.published += 1;
-        let seat = self.lane.table.lock().get(publish.agent).copied();
+        let seat = {
+            let mut seats = self.lane.table.lock();
+            let seat = seats.get_mut(publish.agent);
+            seat.map(|seat| {
+                batch.beyond += u64::from(!seat.promised.take(&self.promise, self.now, 1));
+                *seat
+            })
+        };
         let is_subject =
             || std::str::from_utf8(&publish.subject).is_ok_and(|subject| check_subject(subject).is_ok());
         let Some(seat) = seat.filter(|_| publish.directed || is_subject()) else {
@@ -177,7 +198,7 @@ impl Reader {
                 // The machine refuses what is beyond the limit, and says so.
                 let is_near = (candidate.index as usize) < limits::AGENTS_PER_CONNECTION_MAX;
                 if is_near && seats.get(candidate.index).is_none() {
-                    seats.insert(candidate.index, Seat { agent, request });
+                    seats.insert(candidate.index, Seat { agent, request, promised: Bucket::full(self.now) });
                 }
                 valid.push(candidate);
             } else {
@@ -195,7 +216,7 @@ impl Reader {
 
     /// Hands a batch over, and waits while what it fed is full.
     async fn finish(&self, batch: Batch) {
-        let Batch { mut inputs, publications, refused, acknowledged } = batch;
+        let Batch { mut inputs, publications, refused, beyond, acknowledged } = batch;
         let mut touched = Touched::default();
         if !publications.is_empty() {
             self.lane.unsettled.add(publications.iter().map(Publication::window_bytes).sum());
@@ -216,6 +237,10 @@ impl Reader {
             self.hub.input(input).await;
         }
         self.wait(&mut touched).await;
+        if let Some(pause) = rest(beyond, &self.hub.pace) {
+            tokio::time::sleep(pause).await;
+            self.hub.plane.counters.held_publisher(pause);
+        }
     }
 
     /// Waits until what was fed has room, and the client is within its window.
@@ -232,6 +257,12 @@ impl Reader {
         self.lane.unsettled.room().await;
         self.hub.plane.counters.held_publisher(self.hub.clock.now().mono.since(since));
     }
+}
+
+/// How long a connection waits for its next turn. What its agents are promised is always read at once; what
+/// goes beyond takes its time where the machine cannot keep up, and else what others leave.
+fn rest(beyond: u64, pace: &Pace) -> Option<Duration> {
+    if beyond == 0 { None } else { pace.pause(BEYOND_PAUSE_MAX) }
 }
 
 const MALFORMED: Refusal = Refusal {
@@ -252,5 +283,23 @@ impl Batch {
             Some((_, agents)) => *agents += 1,
             None => self.acknowledged.push((acknowledge.index, 1)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_beyond_the_promise_waits_where_the_machine_cannot_keep_up() {
+        let pace = Pace::new(Duration::from_micros(1), Duration::from_secs(1));
+        assert_eq!((rest(0, &pace), rest(9, &pace)), (None, None), "there is time for all");
+        for _ in 0..60 {
+            std::thread::sleep(pace.interval().min(Duration::from_millis(20)));
+            pace.note(Duration::from_secs(2));
+        }
+        let rested = rest(1, &pace).unwrap();
+        assert!(rested > Duration::from_millis(5) && rested <= BEYOND_PAUSE_MAX, "{rested:?}");
+        assert_eq!(rest(0, &pace), None, "the promise is kept");
     }
 }
