@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quinn::{ClientConfig, Endpoint};
+use starling_core::conduct::bucket::Rate;
 use starling_core::event::Event;
 use starling_core::hot::Plane;
 use starling_core::hot::plane::Touched;
@@ -44,6 +45,8 @@ pub(crate) struct Hub {
     pub events: broadcast::Sender<Event>,
     pub sealer: Sealer,
     pub pace: Pace,
+    /// What each agent may publish whatever others do.
+    pub promise: Rate,
     pub broadcasts: Broadcasts,
     pub dials: Semaphore,
     pub handshakes: Arc<Handshakes>,

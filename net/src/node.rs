@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quinn::{ClientConfig, Connection, Endpoint, Incoming};
+use starling_core::conduct::bucket::{AGENT_MESSAGES, Rate};
 use starling_core::event::Event;
 use starling_core::hot::Plane;
 use starling_core::hot::view::Me;
@@ -215,6 +216,7 @@ fn make_hub(
         events: broadcast::channel(EVENTS_MAX).0,
         sealer: Sealer::new(),
         broadcasts: Broadcasts::default(),
+        promise: Rate::new(AGENT_MESSAGES.0, AGENT_MESSAGES.1),
         pace: Pace::new(limits::SEAL_INTERVAL, limits::SEAL_INTERVAL_MAX),
         dials: Semaphore::new(DIALS_MAX),
         handshakes: Arc::new(Handshakes::default()),

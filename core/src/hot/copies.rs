@@ -157,7 +157,7 @@ impl Plane {
         for by in onward.chunk_by(|one, other| one.0 == other.0) {
             let labels: Vec<Label> = by.iter().map(|(_, label)| *label).collect();
             Counters::add(&self.counters.relayed_frames, 1);
-            let parcel = Parcel { front: Bytes::new(), shared: vec![inner.clone()] };
+            let parcel = Parcel { front: Bytes::new(), shared: Box::new([inner.clone()]) };
             self.send_labelled(by[0].0, is_first, false, &labels, &parcel, touched);
         }
         let digest = if here.is_empty() { [0; 32] } else { *blake3::hash(&inner).as_bytes() };

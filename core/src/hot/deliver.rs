@@ -289,5 +289,5 @@ fn to_parcel(plane: &Plane, deliver: &Deliver) -> Parcel {
         Counters::add(&plane.counters.copied_bytes, deliver.body.len() as u64);
         return front.freeze().into();
     }
-    Parcel { front: front.freeze(), shared: vec![deliver.body.clone()] }
+    Parcel { front: front.freeze(), shared: Box::new([deliver.body.clone()]) }
 }

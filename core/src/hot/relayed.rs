@@ -207,7 +207,7 @@ impl Plane {
         let mut front = BytesMut::with_capacity(FRAME_HEADER_BYTES + 4);
         put_frame_header(&mut front, FrameType::Relayed, frame.len());
         front.put_u32_le(session);
-        let parcel = Parcel { front: front.freeze(), shared: vec![frame.slice(4..)] };
+        let parcel = Parcel { front: front.freeze(), shared: Box::new([frame.slice(4..)]) };
         Counters::add(&self.counters.relayed_frames, 1);
         match lane {
             Lane::Control => self.outlet().acknowledge(link, parcel),

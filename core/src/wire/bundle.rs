@@ -200,8 +200,7 @@ impl Bundle {
             bodies.for_each(|body| front.put_slice(body));
             return front.freeze().into();
         }
-        let mut shared = vec![self.header.clone()];
-        shared.extend(bodies.cloned());
+        let shared = std::iter::once(&self.header).chain(bodies).cloned().collect();
         Parcel { front: front.freeze(), shared }
     }
 

@@ -104,7 +104,7 @@ pub struct Parcel {
     /// Frame header and everything that is this copy's own.
     pub front: Bytes,
     /// Bytes shared with other copies, in order.
-    pub shared: Vec<Bytes>,
+    pub shared: Box<[Bytes]>,
 }
 
 impl Parcel {
@@ -121,7 +121,7 @@ impl Parcel {
 
 impl From<Bytes> for Parcel {
     fn from(front: Bytes) -> Parcel {
-        Parcel { front, shared: Vec::new() }
+        Parcel { front, shared: Box::default() }
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use quinn::RecvStream;
-use starling_core::conduct::bucket::{AGENT_MESSAGES, Bucket, Rate};
+use starling_core::conduct::bucket::Bucket;
 use starling_core::hot::counters::Counters;
 use starling_core::hot::own::{Publication, Target};
 use starling_core::hot::plane::Touched;
@@ -40,8 +41,6 @@ pub(super) struct Reader {
     terms: AttachTerms,
     /// When the batch that is worked off was begun.
     now: Time,
-    /// What each agent may publish whatever others do.
-    promise: Rate,
     /// Numbers of the last publication and the last change.
     published: u64,
     changed: u64,
@@ -69,21 +68,18 @@ enum Step {
 
 impl Reader {
     pub fn new(hub: Arc<Hub>, slot: ConnectionSlot, lane: Arc<AgentLane>, terms: AttachTerms) -> Reader {
-        let (per_second, burst) = AGENT_MESSAGES;
-        let (promise, now) = (Rate::new(per_second, burst), hub.clock.now().mono);
-        Reader { hub, slot, lane, terms, now, promise, published: 0, changed: 0 }
+        let now = hub.clock.now().mono;
+        Reader { hub, slot, lane, terms, now, published: 0, changed: 0 }
     }
 
     /// Reads until the client has no more to say or breaks the protocol.
     pub async fn read(mut self, mut stream: RecvStream, mut decoder: FrameDecoder) -> Result<(), Refusal> {
-        let mut chunks = [const { Bytes::new() }; CHUNKS];
         // What came behind the hello is worked off first.
-        let mut count = 1;
+        let mut chunks = vec![Bytes::new()];
         loop {
             let mut batch = Batch::default();
             self.now = self.hub.clock.now().mono;
-            for chunk in &mut chunks[..count] {
-                let chunk = std::mem::take(chunk);
+            for chunk in chunks {
                 if !chunk.is_empty() {
                     decoder.push(chunk);
                 }
@@ -96,9 +92,9 @@ impl Reader {
                 Box::pin(self.finish(batch)).await;
             }
             tokio::task::coop::consume_budget().await;
-            count = match stream.read_chunks(&mut chunks).await {
-                Ok(Some(count)) => count,
-                Ok(None) | Err(_) => return Ok(()),
+            chunks = match next_chunks(&mut stream).await {
+                Some(chunks) => chunks,
+                None => return Ok(()),
             };
         }
     }
@@ -136,7 +132,7 @@ impl Reader {
             let mut seats = self.lane.table.lock();
             let seat = seats.get_mut(publish.agent);
             seat.map(|seat| {
-                batch.beyond += u64::from(!seat.promised.take(&self.promise, self.now, 1));
+                batch.beyond += u64::from(!seat.promised.take(&self.hub.promise, self.now, 1));
                 *seat
             })
         };
@@ -257,6 +253,20 @@ impl Reader {
         self.lane.unsettled.room().await;
         self.hub.plane.counters.held_publisher(self.hub.clock.now().mono.since(since));
     }
+}
+
+/// The next pieces of a stream, at most [`CHUNKS`]; `None` at its end. While it waits there is room for one.
+async fn next_chunks(stream: &mut RecvStream) -> Option<Vec<Bytes>> {
+    let mut first = [Bytes::new()];
+    stream.read_chunks(&mut first).await.ok()??;
+    let mut others = [const { Bytes::new() }; CHUNKS - 1];
+    let came = std::pin::pin!(stream.read_chunks(&mut others)).poll(&mut Context::from_waker(Waker::noop()));
+    // An end of the stream or an error comes again with the next call.
+    let count = match came {
+        Poll::Ready(Ok(Some(count))) => count,
+        Poll::Ready(Ok(None) | Err(_)) | Poll::Pending => 0,
+    };
+    Some(first.into_iter().chain(others.into_iter().take(count)).collect())
 }
 
 /// How long a connection waits for its next turn. What its agents are promised is always read at once; what

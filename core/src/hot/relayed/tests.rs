@@ -151,7 +151,7 @@ fn what_is_for_others_is_passed_on_as_it_is() {
 fn what_leaves_by_a_relayed_link_leaves_by_the_one_that_leads_there() {
     let (plane, lanes) = far_end();
     let mut touched = Touched::default();
-    let parcel = Parcel { front: Bytes::from_static(b"fr"), shared: vec![Bytes::from_static(b"ame")] };
+    let parcel = Parcel { front: Bytes::from_static(b"fr"), shared: Box::new([Bytes::from_static(b"ame")]) };
     plane.send_bundle(RELAYED, Class::EventBulk, parcel, &mut touched);
     let left = lanes.take();
     assert_eq!(left.len(), 1);
