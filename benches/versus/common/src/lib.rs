@@ -2,13 +2,17 @@
 //! them, and children that end with their parent.
 
 use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use hdrhistogram::Histogram;
-use serde_json::{Value, json};
+
+mod receipts;
+pub mod region;
+
+pub use receipts::{LAST, MEASURED, Receipts, SINGLE, WARM_UP, new_histogram, times, wall_nanos, write_head};
 
 /// How long a run measures, and with what.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +40,12 @@ impl Settings {
         Ok(Settings { duration: seconds(duration)?, warm_up: seconds(warm_up)?, payload })
     }
 
+    /// When what is published begins to count, and when publishing is over.
+    pub fn schedule(&self) -> (Instant, Instant) {
+        let warm = Instant::now() + self.warm_up;
+        (warm, warm + self.duration)
+    }
+
     /// The same as words.
     pub fn words(&self) -> [String; 3] {
         [
@@ -44,87 +54,6 @@ impl Settings {
             self.payload.to_string(),
         ]
     }
-}
-
-/// What an entry is for: the numbers of `starling bench`.
-pub const WARM_UP: u8 = 0;
-/// It counts.
-pub const MEASURED: u8 = 1;
-/// Nothing comes after it.
-pub const LAST: u8 = 2;
-
-/// Nanoseconds since 1970.
-pub fn wall_nanos() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// Writes an entry's head: number, time and phase.
-pub fn write_head(payload: &mut [u8], number: u64, phase: u8) {
-    payload[..8].copy_from_slice(&number.to_le_bytes());
-    payload[8..16].copy_from_slice(&wall_nanos().to_le_bytes());
-    payload[16] = phase;
-}
-
-/// What one receiver got.
-#[derive(Clone, Debug)]
-pub struct Receipts {
-    delivered: u64,
-    duplicated: u64,
-    measured: u64,
-    begun: u64,
-    ended: u64,
-    next: u64,
-    latency: Histogram<u64>,
-    /// Whether the last entry came.
-    pub is_over: bool,
-}
-
-impl Default for Receipts {
-    fn default() -> Receipts {
-        let latency = Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("bounds of a constant range");
-        let (delivered, duplicated, measured, begun, ended, next) = (0, 0, 0, 0, 0, 0);
-        Receipts { delivered, duplicated, measured, begun, ended, next, latency, is_over: false }
-    }
-}
-
-impl Receipts {
-    /// Takes an entry that came at `now`.
-    pub fn take(&mut self, payload: &[u8], now: u64) {
-        let word = |at: usize| payload[at..at + 8].try_into().map_or(0, u64::from_le_bytes);
-        let (number, sent, phase) = (word(0), word(8), payload[16]);
-        if number < self.next {
-            self.duplicated += 1;
-            return;
-        }
-        (self.next, self.delivered) = (number + 1, self.delivered + 1);
-        if phase == MEASURED {
-            if self.measured == 0 {
-                self.begun = now;
-            }
-            (self.measured, self.ended) = (self.measured + 1, now);
-            self.latency.saturating_record(now.saturating_sub(sent).max(1));
-        }
-        self.is_over |= phase == LAST;
-    }
-
-    /// A result for the list of all.
-    pub fn report(&self) -> Value {
-        let seconds = self.ended.saturating_sub(self.begun).max(1) as f64 / 1e9;
-        json!({
-            "per_second": self.measured as f64 / seconds,
-            "latency_us": times(&self.latency),
-            "delivered": self.delivered,
-            "lost": self.next - self.delivered,
-            "duplicated": self.duplicated,
-        })
-    }
-}
-
-/// Microseconds of a histogram of nanoseconds.
-pub fn times(histogram: &Histogram<u64>) -> Value {
-    let at = |q: f64| histogram.value_at_quantile(q) as f64 / 1e3;
-    json!({"p50": at(0.5), "p99": at(0.99), "p999": at(0.999), "samples": histogram.len()})
 }
 
 /// This program again, in another role; it ends when its stdin does, so with us.
@@ -172,12 +101,35 @@ impl Drop for Role {
     }
 }
 
+/// Ends this process with an error when it has not ended by itself after so long.
+pub fn end_after(patience: Duration) {
+    std::thread::spawn(move || {
+        std::thread::sleep(patience);
+        eprintln!("not done after {} s", patience.as_secs());
+        std::process::exit(1);
+    });
+}
+
 /// Ends this process when nobody holds the other end of stdin any more.
 pub fn end_with_parent() {
     std::thread::spawn(|| {
         std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).ok();
         std::process::exit(0);
     });
+}
+
+/// An address of this machine that nobody listens at, neither by UDP nor by TCP.
+///
+/// # Errors
+/// The system has none.
+pub fn free_address() -> Result<SocketAddr> {
+    for _ in 0..100 {
+        let address = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        if TcpListener::bind(address).is_ok() {
+            return Ok(address);
+        }
+    }
+    anyhow::bail!("no port is free")
 }
 
 /// Resident bytes of a process.

@@ -17,7 +17,8 @@ use rustls::server::WebPkiClientVerifier;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use versus_common::{
-    LAST, MEASURED, Receipts, Role, Settings, WARM_UP, end_with_parent, rss_bytes, times, write_head,
+    LAST, MEASURED, Receipts, Role, Settings, WARM_UP, end_with_parent, new_histogram, rss_bytes, times,
+    wall_nanos, write_head,
 };
 
 /// As the links of Starling.
@@ -137,7 +138,7 @@ async fn receive(stream: &mut quinn::RecvStream) -> Result<Receipts> {
     let (mut receipts, mut rest) = (Receipts::default(), BytesMut::new());
     while !receipts.is_over {
         let chunk = stream.read_chunk(usize::MAX, true).await?.context("the stream ended early")?;
-        let (now, mut bytes) = (versus_common::wall_nanos(), &chunk.bytes[..]);
+        let (now, mut bytes) = (wall_nanos(), &chunk.bytes[..]);
         if !rest.is_empty() {
             let more = (size - rest.len()).min(bytes.len());
             rest.extend_from_slice(&bytes[..more]);
@@ -194,16 +195,15 @@ async fn throughput(settings: Settings) -> Result<Value> {
     let connection = set.endpoint.connect(set.address, "localhost")?.await?;
     let mut stream = connection.open_uni().await?;
     stream.write_all(&u16::try_from(settings.payload)?.to_le_bytes()).await?;
-    let warm = Instant::now() + settings.warm_up;
-    let over = warm + settings.duration;
+    let (warm, over) = settings.schedule();
     let (each, mut number) = ((BUFFER_BYTES / settings.payload).max(1), 0);
     loop {
         let now = Instant::now();
         let phase = if now < warm { WARM_UP } else { MEASURED };
         let count = if now < over { each } else { 1 };
-        let mut buffer = BytesMut::zeroed(count * settings.payload);
+        let (mut buffer, sent) = (BytesMut::zeroed(count * settings.payload), wall_nanos());
         for message in buffer.chunks_exact_mut(settings.payload) {
-            write_head(message, number, if now < over { phase } else { LAST });
+            write_head(message, number, sent, if now < over { phase } else { LAST });
             number += 1;
         }
         stream.write_chunk(buffer.freeze()).await?;
@@ -229,11 +229,10 @@ async fn latency(settings: Settings) -> Result<Value> {
     let set = set()?;
     let connection = set.endpoint.connect(set.address, "localhost")?.await?;
     let (mut send, mut receive) = connection.open_bi().await?;
-    let warm = Instant::now() + settings.warm_up;
-    let over = warm + settings.duration;
+    let (warm, over) = settings.schedule();
     let message = Bytes::from(vec![0; settings.payload]);
     let mut back = vec![0; settings.payload];
-    let mut histogram = hdr();
+    let mut histogram = new_histogram();
     loop {
         let begun = Instant::now();
         if begun >= over {
@@ -250,10 +249,6 @@ async fn latency(settings: Settings) -> Result<Value> {
     Ok(
         json!({"per_second": per_second, "latency_us": latency, "settings": "mutual TLS, one stream both ways"}),
     )
-}
-
-fn hdr() -> hdrhistogram::Histogram<u64> {
-    hdrhistogram::Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("bounds of a constant range")
 }
 
 /// Connections that are opened and stay.
