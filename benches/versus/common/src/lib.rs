@@ -56,6 +56,9 @@ impl Settings {
     }
 }
 
+/// How long a role may take to end.
+const END: Duration = Duration::from_secs(5);
+
 /// This program again, in another role; it ends when its stdin does, so with us.
 #[derive(Debug)]
 pub struct Role {
@@ -95,6 +98,12 @@ impl Role {
 
 impl Drop for Role {
     fn drop(&mut self) {
+        // It ends with its stdin, and what it started with it; who does not is killed.
+        drop(self.child.stdin.take());
+        let until = Instant::now() + END;
+        while Instant::now() < until && matches!(self.child.try_wait(), Ok(None)) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         // It may have ended by itself; then only waiting is left.
         self.child.kill().ok();
         self.child.wait().ok();
