@@ -19,7 +19,7 @@ use crate::receipts::{
 
 /// Nodes.
 pub const NODES: usize = 50;
-/// Entries on their way that not all have.
+/// Entries on their way that not all have, where nothing of the rival's allows less.
 pub const WINDOW: u64 = 2_048;
 /// Between two messages that are alone on their way.
 pub const APART: Duration = Duration::from_millis(10);
@@ -75,6 +75,7 @@ impl Reached {
 /// Who publishes.
 struct Origin<P> {
     settings: Settings,
+    window: u64,
     reached: Arc<Reached>,
     publish: P,
     sent: u64,
@@ -96,7 +97,7 @@ impl<P: AsyncFnMut(Vec<u8>) -> Result<()>> Origin<P> {
             if now >= over {
                 return self.reached.wait_for(self.sent).await;
             }
-            self.reached.wait_for((self.sent + 1).saturating_sub(WINDOW)).await?;
+            self.reached.wait_for((self.sent + 1).saturating_sub(self.window)).await?;
             self.next(if now < warm { WARM_UP } else { MEASURED }).await?;
         }
     }
@@ -117,17 +118,18 @@ impl<P: AsyncFnMut(Vec<u8>) -> Result<()>> Origin<P> {
 }
 
 /// Publishes by `publish` to `receivers`, each of which keeps `reached` up and ends when it has
-/// everything.
+/// everything; at most `window` entries that not all have.
 ///
 /// # Errors
 /// Entries do not come.
 pub async fn play(
     settings: Settings,
+    window: u64,
     reached: Arc<Reached>,
     mut receivers: JoinSet<Result<Receipts>>,
     publish: impl AsyncFnMut(Vec<u8>) -> Result<()>,
 ) -> Result<Value> {
-    let mut origin = Origin { settings, reached, publish, sent: 0 };
+    let mut origin = Origin { settings, window, reached, publish, sent: 0 };
     let publishing = async {
         origin.flood().await?;
         origin.alone().await

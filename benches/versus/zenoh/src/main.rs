@@ -290,16 +290,3 @@ fn wait_until(mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
     }
     Ok(())
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_place_survives_its_words() {
-        let words = ["client", "connect", "quic/127.0.0.1:1", "/tmp/somewhere"];
-        let place = Place::parse(&words).expect("these are its four words");
-        assert_eq!(place.words().expect("its directory has a name in UTF-8"), words);
-        assert!(!place.listens && Place::parse(&words[1..]).is_err());
-    }
-}
