@@ -95,6 +95,10 @@ pub const ASKS_PER_SECOND: u32 = 2_000;
 /// each. The fastest pipe between two nodes needs half of it (4 million entries a second, 256 a bundle);
 /// who sends more is read more slowly.
 pub const CHECKS_PER_SECOND: u64 = 32_000;
+/// Of these, how many a second go to what one peer sealed itself and nobody here wants. More of it is
+/// acknowledged unchecked: enough that who contradicts itself in it now and then is convicted, and a
+/// fiftieth of a core at the most for a flooder.
+pub const UNWANTED_CHECKS_PER_SECOND: u64 = 128;
 /// Bytes of bundles that a node takes from one peer a second, [`FRAME_COST_BYTES`] a frame included: more
 /// than a core can decrypt, so that it binds those alone who send what costs nothing but reading.
 pub const PEER_BYTES_PER_SECOND: u64 = 1024 * 1024 * 1024;

@@ -157,6 +157,24 @@ impl Budget {
         self.ready_at(share, now, 1)
     }
 
+    /// The same out of the peer's own share alone, where it has one: nothing of what others leave is lent.
+    /// For who brings what is of no use, and for a node that cannot keep up, which has nothing left over.
+    pub fn spend_own(&self, share: &Share, now: Time) -> Option<Time> {
+        let promised = share.per_second();
+        if promised == 0 {
+            return self.spend(share, now);
+        }
+        let rate = rate_of(promised);
+        let is_covered = share.bucket.take(&rate, now, 1);
+        self.whole.charge(&self.rate, now, 1);
+        if is_covered {
+            return None;
+        }
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        share.bucket.charge(&rate, now, 1);
+        share.bucket.look().ready_at(&rate, now, 1)
+    }
+
     /// When `checks` would be paid for, if nobody else asked meanwhile: when to read the link again.
     /// `None` where that is never, as for a peer that is not heard.
     pub fn ready_at(&self, share: &Share, now: Time, checks: u64) -> Option<Time> {

@@ -27,6 +27,9 @@ pub struct Gate {
     share: Share,
     reports: AtomicBucket,
     report_rate: Rate,
+    /// Runs empty while it brings much of its own that nobody here wants.
+    unwanted: AtomicBucket,
+    unwanted_rate: Rate,
     /// When its link may be read again, in monotonic nanoseconds.
     ready_at: AtomicU64,
 }
@@ -41,6 +44,8 @@ impl Gate {
             share: Share::new(now),
             reports: AtomicBucket::full(now),
             report_rate: Rate::new(REPORTS.0, REPORTS.1),
+            unwanted: AtomicBucket::full(now),
+            unwanted_rate: Rate::new(limits::UNWANTED_CHECKS_PER_SECOND, limits::UNWANTED_CHECKS_PER_SECOND),
             ready_at: AtomicU64::new(0),
         }
     }
@@ -59,9 +64,30 @@ impl Gate {
         }
     }
 
-    /// A signature that it brought is about to be checked.
-    pub fn take_check(&self, budget: &Budget, now: Time) {
-        self.wait_until(budget.spend(&self.share, now));
+    /// A signature that it brought is about to be checked. Out of what others leave of the budget only
+    /// where the node `lends`.
+    pub fn take_check(&self, budget: &Budget, now: Time, lends: bool) {
+        self.wait_until(match lends {
+            true => budget.spend(&self.share, now),
+            false => budget.spend_own(&self.share, now),
+        });
+    }
+
+    /// A bundle of its own was checked, and nobody here wants it.
+    pub fn note_unwanted(&self, now: Time) {
+        // An empty bucket stays empty: what is checked all the same was wanted when it was looked at.
+        self.unwanted.take(&self.unwanted_rate, now, 1);
+    }
+
+    /// Whether it brings so much that nobody here wants that it is to be looked who does before a check.
+    pub fn brings_unwanted(&self, now: Time) -> bool {
+        self.unwanted.look().tokens(&self.unwanted_rate, now) == 0
+    }
+
+    /// A bundle of its own is put aside unchecked. That costs it a check of its own share, so that it is
+    /// not read faster for it.
+    pub fn put_aside(&self, budget: &Budget, now: Time) {
+        self.wait_until(budget.spend_own(&self.share, now));
     }
 
     /// When its link may be read again, if not now.
@@ -94,7 +120,7 @@ mod tests {
         let mut now = Time::ZERO;
         let mut checks = 0;
         while now < Time::ZERO + Duration::from_secs(10) {
-            gate.take_check(budget, now);
+            gate.take_check(budget, now, true);
             checks += 1;
             now = gate.ready_at(now).unwrap_or(now);
         }
@@ -117,12 +143,30 @@ mod tests {
         for millis in 0..10_000 {
             let now = Time::from_millis(millis);
             while bad.ready_at(now).is_none() {
-                bad.take_check(&budget, now);
+                bad.take_check(&budget, now, true);
             }
             if millis % 3 == 0 {
-                good.take_check(&budget, now);
+                good.take_check(&budget, now, true);
                 assert_eq!(good.ready_at(now), None, "333 of its 450 a second");
             }
+        }
+    }
+
+    #[test]
+    fn left_overs_are_for_what_is_of_use_and_for_when_there_are_some() {
+        let budget = Budget::new(1000, Time::ZERO);
+        let ways: [fn(&Gate, &Budget, Time); 2] =
+            [|gate, budget, now| gate.take_check(budget, now, false), Gate::put_aside];
+        for way in ways {
+            let gate = Gate::new(Time::ZERO);
+            gate.set(100);
+            let (mut now, mut count) = (Time::ZERO, 0);
+            while now < Time::ZERO + Duration::from_secs(10) {
+                way(&gate, &budget, now);
+                count += 1;
+                now = gate.ready_at(now).unwrap_or(now);
+            }
+            assert!((1_000..=1_000 + 30).contains(&count), "{count} of 100 a second in 10 s");
         }
     }
 

@@ -25,6 +25,14 @@ pub struct Stream {
     pub region: RegionId,
 }
 
+impl Stream {
+    /// Of a bundle, as nodes of `region` have it.
+    pub fn of(bundle: &Bundle, region: RegionId) -> Stream {
+        let Bundle { origin, incarnation, class, .. } = *bundle;
+        Stream { origin, incarnation, class, region }
+    }
+}
+
 /// Bundles that everyone behind the sender has who should.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acknowledge {

@@ -205,6 +205,8 @@ counters! {
     duplicate_bundles,
     /// Entries that were delivered before through another origin.
     duplicate_entries,
+    /// Bundles acknowledged unchecked: their origin brings much that nobody here wants.
+    unchecked_bundles,
     /// Bundles refused: signature, hash, structure or mesh.
     invalid_bundles,
     /// Bundles refused because their origin is not admitted.

@@ -24,6 +24,7 @@ pub mod shard;
 mod spread;
 mod stalls;
 pub mod turn;
+mod unwanted;
 pub mod view;
 pub mod window;
 

@@ -30,6 +30,9 @@ use std::hash::BuildHasherDefault;
 
 type Map<K, V> = papaya::HashMap<K, V, BuildHasherDefault<Folded>>;
 
+/// A node whose seals take longer than this to come back cannot keep up, in nanoseconds.
+const LENDING_INTERVAL: u64 = 4 * limits::SEAL_INTERVAL.as_nanos() as u64;
+
 /// Where an agent is hosted at this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Host {
@@ -301,10 +304,19 @@ impl Plane {
         }
     }
 
-    /// Pays for the check of a signature that came over this link.
+    /// Pays for the check of a signature that came over this link. What others leave is lent as long as
+    /// this node keeps up: where it does not, it is not there.
     pub(super) fn pay_check(&self, view: &View, now: Now, from: LinkSlot) {
         if let Some(gate) = view.gates.get(&from) {
-            gate.take_check(&self.budget, now.mono);
+            let lends = self.seal_interval.load(Ordering::Relaxed) <= LENDING_INTERVAL;
+            gate.take_check(&self.budget, now.mono, lends);
+        }
+    }
+
+    /// Pays for a bundle that is put aside.
+    pub(super) fn pay_aside(&self, view: &View, now: Now, from: LinkSlot) {
+        if let Some(gate) = view.gates.get(&from) {
+            gate.put_aside(&self.budget, now.mono);
         }
     }
 

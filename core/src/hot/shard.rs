@@ -18,6 +18,7 @@ use super::plane::Held;
 use super::spread::{find_owed, forward, spreading};
 use super::stalls::Stalls;
 use super::turn::Turn;
+use super::unwanted;
 use super::view::Origin;
 use super::window::{Seen, Window};
 use super::{Pressure, Report};
@@ -176,6 +177,9 @@ impl State {
         let signed = (bundle.hash, bundle.signature());
         let was_good = self.good == Some(signed) && bundle.bodies_match();
         if !was_good {
+            if unwanted::is_put_aside(step, origin, from, &passage, &bundle) {
+                return unwanted::put_aside(step, from, &bundle);
+            }
             plane.pay_check(step.view, step.now, from);
             if !bundle.is_genuine(&origin.key) {
                 if step.view.peers.get(&from) != Some(&origin.id) {
@@ -246,7 +250,12 @@ impl State {
             };
             self.windows[class as usize].accept(sequence, header);
             if let Some(missing) = missing {
-                step.touched.acknowledgements.add(from, stream_of(step, &bundle), sequence, &missing);
+                step.touched.acknowledgements.add(
+                    from,
+                    Stream::of(&bundle, step.plane.me.region),
+                    sequence,
+                    &missing,
+                );
             }
         }
         Counters::add(&counters.received_bundles, 1);
@@ -319,7 +328,7 @@ impl State {
             return;
         }
         let (class, sequence) = (bundle.class as usize, bundle.sequence);
-        let stream = stream_of(step, bundle);
+        let stream = Stream::of(bundle, step.plane.me.region);
         match self.transit[class].get_mut(&sequence) {
             Some(transit) => transit.from = from,
             None if step.plane.is_held_for(stream, sequence, from) => {}
@@ -336,11 +345,14 @@ impl State {
         let counters = &step.plane.counters;
         let mut missing = Vec::new();
         let mut slow: Option<ConnectionSlot> = None;
+        let mut is_wanted = false;
         for index in bundle.present() {
             let section = &bundle.sections[index];
             let bytes = u64::from(section.length);
             Counters::add(&counters.received_bytes, bytes);
-            match deliver_section(step.plane, step.view, &mut self.scratch, bundle, section).ok()? {
+            let delivery = deliver_section(step.plane, step.view, &mut self.scratch, bundle, section).ok()?;
+            is_wanted |= matches!(delivery, Delivery::Queued(..));
+            match delivery {
                 Delivery::Queued(Pressure::Slow, connection) => slow = Some(connection),
                 Delivery::Queued(Pressure::Fine | Pressure::Gone, _) => {}
                 Delivery::Unwanted => Counters::add(&counters.unwanted_bytes, bytes),
@@ -348,8 +360,11 @@ impl State {
             }
         }
         self.remember_unfound(bundle, &missing);
+        if !is_wanted {
+            unwanted::note(step, from);
+        }
         let Some(connection) = slow else { return Some(Some(missing)) };
-        let (stream, sequence) = (stream_of(step, bundle), bundle.sequence);
+        let (stream, sequence) = (Stream::of(bundle, step.plane.me.region), bundle.sequence);
         step.plane.hold(step.now.mono, from, Held::Other { connection, stream, sequence, missing });
         Some(None)
     }
@@ -364,6 +379,7 @@ impl State {
             .map(|index| u16::try_from(index).expect("at most 256 sections"))
             .collect();
         if transit.owed.is_empty() {
+            unwanted::note(step, from);
             return self.finish(step, &transit);
         }
         let (class, sequence) = (transit.bundle.class, transit.bundle.sequence);
@@ -415,7 +431,7 @@ impl State {
 
     fn finish(&mut self, step: &mut Step<'_>, transit: &Transit) {
         self.remember_unfound(&transit.bundle, &transit.missing);
-        let stream = stream_of(step, &transit.bundle);
+        let stream = Stream::of(&transit.bundle, step.plane.me.region);
         step.touched.acknowledgements.add(transit.from, stream, transit.bundle.sequence, &transit.missing);
     }
 
@@ -481,9 +497,4 @@ fn first_word(hash: &[u8; 32]) -> u64 {
     let mut word = [0; 8];
     word.copy_from_slice(&hash[..8]);
     u64::from_le_bytes(word)
-}
-
-fn stream_of(step: &Step<'_>, bundle: &Bundle) -> Stream {
-    let region = step.plane.me.region;
-    Stream { origin: bundle.origin, incarnation: bundle.incarnation, class: bundle.class, region }
 }

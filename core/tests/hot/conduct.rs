@@ -9,7 +9,7 @@ use starling_core::hot::Report;
 use starling_core::hot::own::Publication;
 use starling_core::hot::plane::Touched;
 use starling_core::identity::VerifyKey;
-use starling_core::limits::{CHECKS_PER_SECOND, HEADERS_KEPT_MAX};
+use starling_core::limits::{CHECKS_PER_SECOND, HEADERS_KEPT_MAX, UNWANTED_CHECKS_PER_SECOND};
 use starling_core::machine::LinkSlot;
 use starling_core::wire::codec::Wire;
 use starling_core::wire::frame::FRAME_HEADER_BYTES;
@@ -112,4 +112,53 @@ fn who_sends_more_than_can_be_checked_is_read_later_and_loses_nothing() {
     let again = plane.receive(network.now, at, &frame.slice(FRAME_HEADER_BYTES..), &mut touched);
     assert!(again.is_some_and(|again| again > until), "{again:?} after {until:?}");
     assert_eq!(network.got(right, 2).len(), 1, "what has come is never dropped");
+}
+
+/// The left one goes on to send what the right one does not want any more; the right one wants "b".
+fn unwanted() -> (Network, usize, usize, LinkSlot, LinkSlot) {
+    let (mut network, left, right, near, at) = subscribed();
+    network.unsubscribe(right);
+    network.subscribe(right, 2, 1, "b");
+    network.refresh_one(right);
+    (network, left, right, near, at)
+}
+
+#[test]
+fn a_flood_of_what_nobody_wants_is_acknowledged_without_checks() {
+    let (mut network, left, right, ..) = unwanted();
+    let count = 4 * UNWANTED_CHECKS_PER_SECOND;
+    for number in 1..=count {
+        network.publish(left, vec![publication(1, number, "a", b"x")]);
+        network.tick(1);
+        network.run();
+    }
+    let (checked, unchecked) =
+        (network.counter(right, "received_bundles"), network.counter(right, "unchecked_bundles"));
+    assert_eq!(checked + unchecked, count);
+    let most = UNWANTED_CHECKS_PER_SECOND + count * UNWANTED_CHECKS_PER_SECOND / 1000 + 1;
+    assert!((UNWANTED_CHECKS_PER_SECOND..=most).contains(&checked), "{checked} of {count} were checked");
+    assert_eq!(network.counter(left, "completed_bundles"), count, "nothing is waited for");
+    // What is wanted comes all the same, also beside what is not.
+    let both = ["a", "b"].map(|subject| publication(1, count + 1, subject, b"y"));
+    network.publish(left, both.to_vec());
+    network.run();
+    assert_eq!(network.sequences(right, 2, 1, "b"), [count + 1]);
+    assert_eq!(network.counter(left, "completed_bundles"), count + 1);
+}
+
+#[test]
+fn what_a_relay_brings_is_checked_however_much_of_it_is_unwanted() {
+    let (mut network, left, right, near, _) = unwanted();
+    let relay = network.add(1, true);
+    network.connect(relay, right);
+    network.refresh_one(right);
+    let over = network.link(right, relay).expect("they are linked");
+    let count = 2 * UNWANTED_CHECKS_PER_SECOND;
+    for number in 1..=count {
+        let frame = sealed(&network, left, near, vec![publication(1, number, "a", b"x")]);
+        network.hand(right, over, &frame);
+        network.tick(1);
+    }
+    let counts = ["received_bundles", "unchecked_bundles"].map(|name| network.counter(right, name));
+    assert_eq!(counts, [count, 0]);
 }

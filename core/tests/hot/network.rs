@@ -160,6 +160,10 @@ impl Network {
         self.gone.push(node);
     }
 
+    pub fn unsubscribe(&mut self, node: usize) {
+        self.nodes[node].subscriptions.clear();
+    }
+
     pub fn subscribe(&mut self, node: usize, connection: u32, number: u32, pattern: &str) {
         let pattern = Pattern::parse(pattern).expect("tests use valid patterns");
         self.nodes[node].subscriptions.push((pattern, subscription(connection, number)));
