@@ -17,7 +17,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Changed, Fact, Neighbours};
+use super::detector::Standing;
+use super::{Changed, Fact, Known, Neighbours};
 use crate::conduct::budget::{Claim, divide};
 use crate::conduct::offence::Offence;
 use crate::conduct::proof::{Culprit, Violation};
@@ -26,6 +27,7 @@ use crate::event::Event;
 use crate::hash::HashMap;
 use crate::hot::Report;
 use crate::id::ShortId;
+use crate::identity::Roles;
 use crate::limits;
 use crate::machine::{LinkSlot, Outbox, Output};
 use crate::time::{Now, Time};
@@ -236,6 +238,24 @@ impl Neighbours {
         facts
     }
 
+    /// When it is to be said, or said again, that a peer of this region and this node do not hear each
+    /// other.
+    ///
+    /// Such is also an aggregator that is banned here alone. Others may lead what is for this region over
+    /// it still; it has not heard what this node wants since, and so would acknowledge that for a region
+    /// where everybody has it.
+    pub(super) fn apart_at(&self, known: &Known) -> Option<Time> {
+        if self.is_watched(known) {
+            return known.apart_at();
+        }
+        let is_shunned = known.banned_until.is_some_and(|until| until < Verdict::FOREVER);
+        let leads = known.roles().has(Roles::AGGREGATOR) && known.region() == self.own.region;
+        let (_, since) = known.lost_as.filter(|_| is_shunned && leads && known.link.is_none())?;
+        let id = known.node.short();
+        let is_over = self.watching.detector.standing(id).is_some_and(|standing| standing >= Standing::Dead);
+        (!is_over).then(|| since.max(known.apart_said) + limits::LINK_TIMEOUT)
+    }
+
     /// Ends bans whose time is up.
     pub(super) fn review(&mut self, now: Now) {
         if self.judging.review_due.is_none_or(|due| due > now.mono) {
@@ -259,7 +279,7 @@ impl Neighbours {
 fn reason_of(offence: Offence) -> &'static str {
     match offence {
         Offence::InvalidSignature => "it sends what nobody signed",
-        Offence::Withheld => "it acknowledges nothing",
+        Offence::Withheld => "it keeps others waiting for what it owes them",
         Offence::MalformedFrame => "it sends what no version of the protocol allows",
         Offence::Stale
         | Offence::OverRate

@@ -413,8 +413,7 @@ impl Neighbours {
 
     /// Says of whom the region knows and this node does not reach, again and again while that lasts.
     fn say_apart(&mut self, now: Now) -> Vec<Fact> {
-        let is_due =
-            |known: &Known| self.is_watched(known) && known.apart_at().is_some_and(|due| due <= now.mono);
+        let is_due = |known: &Known| self.apart_at(known).is_some_and(|due| due <= now.mono);
         let apart: Vec<ShortId> =
             self.known.iter().filter(|(_, known)| is_due(known)).map(|(id, _)| *id).collect();
         for id in &apart {
@@ -461,7 +460,7 @@ impl Neighbours {
         let dials = self.known.values().filter_map(|known| self.dial_known_at(known));
         let losses = self.known.values().filter(|known| !self.is_watched(known));
         let losses = losses.filter_map(|known| Some(known.away_since? + limits::LINK_TIMEOUT));
-        let apart = self.known.values().filter(|known| self.is_watched(known)).filter_map(Known::apart_at);
+        let apart = self.known.values().filter_map(|known| self.apart_at(known));
         let seeds = self.seeds.iter().filter_map(|seed| seed.dialling.next);
         let closing = self.known.values().filter_map(|known| known.close_at).min();
         let closing = closing.filter(|_| self.has_wanted_link());

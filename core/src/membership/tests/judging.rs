@@ -171,3 +171,33 @@ fn who_acknowledges_nothing_has_no_link_for_a_while() {
     assert_eq!(status(&node, 3), "up");
     node.check();
 }
+
+#[test]
+fn who_shuns_an_aggregator_of_its_region_is_apart_from_it_as_long_as_others_may_lead_over_it() {
+    for (roles, region, is_apart) in [
+        (Roles::AGGREGATOR, "east", true),
+        // What edges seal is not wanted from who is banned, and other regions are left by other ways.
+        (Roles::EDGE, "east", false),
+        (Roles::AGGREGATOR, "west", false),
+    ] {
+        let (mut node, mut out) = (me(Roles::EDGE, &[]), Outbox::new());
+        linked(&mut node, at(0), &[3], &mut out);
+        node.link_up(at(0), LinkSlot(2), peer(2, roles, region), &mut out);
+        let report = || Report::Offence { from: LinkSlot(2), offence: Offence::InvalidSignature };
+        (0..6).for_each(|_| {
+            node.on_report(at(0), report(), &mut out);
+        });
+        assert_eq!(status(&node, 2), "banned");
+        let (mut now, mut said) = (0, Vec::new());
+        while now < 10_000 {
+            now = node.deadline().map_or(u64::MAX, Time::as_millis).max(now + 1);
+            let facts = node.wake(at(now), &mut out);
+            said.extend(facts.into_iter().filter(|fact| *fact == Fact::Apart(id(2))).map(|_| now));
+        }
+        let timeout = limits::LINK_TIMEOUT.as_millis() as u64;
+        let expected: Vec<u64> =
+            [1, 2, 3].map(|times| times * timeout).into_iter().filter(|_| is_apart).collect();
+        assert_eq!(said, expected, "{roles} of {region}");
+        node.check();
+    }
+}
