@@ -3,13 +3,13 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
+use starling_core::conduct::Offence;
 use starling_core::hash::hash_id;
-use starling_core::hot::Lane;
-use starling_core::hot::Plane;
 use starling_core::hot::copies;
 use starling_core::hot::own::Publication;
 use starling_core::hot::plane::Host;
 use starling_core::hot::view::View;
+use starling_core::hot::{Lane, Plane, Report};
 use starling_core::identity::Roles;
 use starling_core::limits;
 use starling_core::machine::{Input, LinkSlot, Output};
@@ -256,6 +256,12 @@ impl World {
         let Some(frame) = self.bugged_frame(at, link, sent.frame) else { return self.settle(at) };
         let Some(plane) = self.nodes[at].plane.clone() else { return };
         match frame {
+            Frame::Bundle(body) if body.len() > limits::FRAME_BYTES_MAX => {
+                // As the product's readers do: it counts, and the link is closed.
+                let offence = Report::Offence { from: link, offence: Offence::MalformedFrame };
+                self.input(at, Input::Reported(offence));
+                return self.hang_up(link);
+            }
             Frame::Control(body, encoded) => {
                 let body = match encoded {
                     Some(bytes) => ControlBody::decode(bytes).expect("it was encoded here"),

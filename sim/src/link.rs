@@ -128,8 +128,8 @@ pub struct Sent {
 pub(crate) struct Way {
     /// When the last frame of each lane arrives: nothing overtakes on a lane.
     arrivals: [Time; 3],
-    /// When the last byte has left.
-    free_at: Time,
+    /// When the last byte of each lane has left, if nothing else is sent on those that go before it.
+    free_at: [Time; 3],
     /// Since when nothing comes out of it.
     pub silent: Option<Time>,
     /// What was sent since.
@@ -144,8 +144,11 @@ impl Way {
             let packets = sent.bytes.div_ceil(PACKET_BYTES).max(1);
             let bytes = (sent.bytes + packets * PACKET_OVERHEAD_BYTES) as u64;
             let takes = Duration::from_nanos(bytes.saturating_mul(1_000_000_000) / bandwidth);
-            leaves = leaves.max(self.free_at) + takes;
-            self.free_at = leaves;
+            // The control lane goes first, then the priority lane, as the product has its streams sent.
+            for free_at in &mut self.free_at[sent.lane as usize..] {
+                *free_at = now.max(*free_at) + takes;
+            }
+            leaves = self.free_at[sent.lane as usize];
         }
         let takes = conditions.latency + conditions.draw_jitter(rng) + conditions.resending(sent.bytes, rng);
         let last = &mut self.arrivals[sent.lane as usize];
@@ -224,6 +227,21 @@ mod tests {
         let last = (0..100).map(|_| way.arrival(Time::ZERO, &sent(10_000), &conditions, &mut rng)).last();
         let bytes = 100 * (10_000 + 9 * PACKET_OVERHEAD_BYTES);
         assert_eq!(last, Some(Time(bytes as u64 * 1000)));
+    }
+
+    #[test]
+    fn what_goes_first_does_not_wait_behind_bulk_and_bulk_waits_for_it() {
+        let conditions =
+            Conditions { bandwidth: NonZeroU64::new(1_000_000), ..Conditions::perfect(Duration::ZERO) };
+        let (mut way, mut rng) = (Way::default(), Rng::new(1));
+        let mut leaves = |lane, bytes| {
+            way.arrival(Time::ZERO, &Sent { lane, ..sent(bytes) }, &conditions, &mut rng).0 / 1000
+        };
+        let whole = |bytes: usize| (bytes + bytes.div_ceil(PACKET_BYTES) * PACKET_OVERHEAD_BYTES) as u64;
+        assert_eq!(leaves(Lane::Bulk, 100_000), whole(100_000));
+        assert_eq!(leaves(Lane::Control, 100), whole(100));
+        assert_eq!(leaves(Lane::Priority, 200), whole(100) + whole(200));
+        assert_eq!(leaves(Lane::Bulk, 300), whole(100_000) + whole(100) + whole(200) + whole(300));
     }
 
     #[test]

@@ -3,10 +3,15 @@
 //! Without a cost a node handles at once whatever comes. With one ([`Processors`]) each input takes that
 //! long on a node at full speed and a multiple of it on a slow one; what comes meanwhile waits its turn,
 //! also the node's own timers, so that a node that cannot keep up answers late and knows the time late.
+//!
+//! Each lane of each link has its turn, and so have the node's own timers and clients, as tasks of their
+//! own serve them in the product: who is sent more than it can work off over one link hears the others
+//! still, and what is said over the control lane does not wait behind that link's bundles.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use starling_core::hot::Lane;
 use starling_core::machine::LinkSlot;
 use starling_core::rng::Rng;
 
@@ -14,7 +19,8 @@ use crate::link::{Frame, happens};
 use crate::trace::Mark;
 use crate::world::{Transit, World, end_of};
 
-/// Things that wait for a processor before datagrams are lost, as from a full socket; streams wait.
+/// Things of one link's control lane that wait before datagrams are lost, as from a full socket; streams
+/// wait.
 const WAITING_MAX: usize = 4096;
 
 /// How long nodes take for what they do.
@@ -42,12 +48,76 @@ impl Processors {
     }
 }
 
+/// Whose turn it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Source {
+    /// The node's own timers, and what is no link's.
+    Own,
+    /// A lane of a link; datagrams and the link's end are with its control lane.
+    Lane(u64, u8),
+}
+
+impl Source {
+    fn of(transit: &Transit) -> Source {
+        match transit {
+            Transit::Frame { pair, sent, .. } => Source::Lane(*pair, sent.lane as u8),
+            Transit::Read { pair, .. } => Source::Lane(*pair, Lane::Bulk as u8),
+            Transit::Down { pair, .. } => Source::Lane(*pair, Lane::Control as u8),
+            Transit::Dial { .. }
+            | Transit::DialAgain { .. }
+            | Transit::Input { .. }
+            | Transit::Silence { .. }
+            | Transit::Wake { .. }
+            | Transit::Worked { .. }
+            | Transit::Measured => Source::Own,
+        }
+    }
+}
+
+/// What waits for a processor.
+#[derive(Debug, Default)]
+struct Waiting {
+    /// Never an empty one.
+    lines: BTreeMap<Source, VecDeque<Transit>>,
+    /// Everybody with a line, in the order of their turns.
+    turns: VecDeque<Source>,
+}
+
+impl Waiting {
+    fn push(&mut self, transit: Transit) {
+        let source = Source::of(&transit);
+        let line = self.lines.entry(source).or_default();
+        if line.is_empty() {
+            self.turns.push_back(source);
+        }
+        line.push_back(transit);
+    }
+
+    fn pop(&mut self) -> Option<Transit> {
+        let source = self.turns.pop_front()?;
+        let line = self.lines.get_mut(&source)?;
+        let first = line.pop_front();
+        match line.is_empty() {
+            true => {
+                self.lines.remove(&source);
+            }
+            false => self.turns.push_back(source),
+        }
+        first
+    }
+
+    /// How many wait where `transit` would.
+    fn before(&self, transit: &Transit) -> usize {
+        self.lines.get(&Source::of(transit)).map_or(0, VecDeque::len)
+    }
+}
+
 /// A node's processor.
 #[derive(Debug, Default)]
 pub(crate) struct Processor {
     /// What an input costs.
     pub cost: Duration,
-    waiting: VecDeque<Transit>,
+    waiting: Waiting,
     /// Whether the end of the first one's turn is in the world's queue.
     is_busy: bool,
 }
@@ -55,7 +125,7 @@ pub(crate) struct Processor {
 impl Processor {
     /// Forgets what waits.
     pub fn clear(&mut self) {
-        self.waiting.clear();
+        self.waiting = Waiting::default();
         self.is_busy = false;
     }
 }
@@ -91,17 +161,17 @@ impl World {
         }
         let is_datagram =
             matches!(&transit, Transit::Frame { sent, .. } if matches!(sent.frame, Frame::Probe(_)));
-        if is_datagram && processor.waiting.len() >= WAITING_MAX {
+        if is_datagram && processor.waiting.before(&transit) >= WAITING_MAX {
             return;
         }
-        processor.waiting.push_back(transit);
+        processor.waiting.push(transit);
         self.work_on(index);
     }
 
     /// Begins with what waits first.
     fn work_on(&mut self, index: usize) {
         let node = &mut self.nodes[index];
-        if !node.processor.is_busy && !node.processor.waiting.is_empty() && node.is_active() {
+        if !node.processor.is_busy && !node.processor.waiting.turns.is_empty() && node.is_active() {
             node.processor.is_busy = true;
             let (cost, incarnation) = (node.processor.cost, node.incarnation);
             self.later(cost, Transit::Worked { node: index, incarnation });
@@ -116,10 +186,40 @@ impl World {
         }
         node.processor.is_busy = false;
         if node.is_active() {
-            if let Some(transit) = node.processor.waiting.pop_front() {
+            if let Some(transit) = node.processor.waiting.pop() {
                 self.take_place(transit);
             }
             self.work_on(index);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::link::Sent;
+
+    #[test]
+    fn every_lane_has_its_turn_and_keeps_its_order() {
+        let frame = |pair, lane, number: u64| {
+            let sent = Sent { lane, frame: Frame::Bundle(Bytes::new()), bytes: 0, content: number };
+            Transit::Frame { pair, side: 0, sent: Box::new(sent) }
+        };
+        let mut waiting = Waiting::default();
+        (0..100).for_each(|number| waiting.push(frame(1, Lane::Bulk, number)));
+        waiting.push(frame(1, Lane::Control, 1_000));
+        (0..2).for_each(|number| waiting.push(frame(2, Lane::Bulk, 2_000 + number)));
+        assert_eq!(waiting.before(&frame(1, Lane::Bulk, 0)), 100);
+        let mut popped = Vec::new();
+        while let Some(transit) = waiting.pop() {
+            if let Transit::Frame { sent, .. } = transit {
+                popped.push(sent.content);
+            }
+        }
+        assert_eq!(popped[..6], [0, 1_000, 2_000, 1, 2_001, 2]);
+        assert!(popped[6..].iter().copied().eq(3..100));
+        assert!(waiting.lines.is_empty() && waiting.turns.is_empty());
     }
 }
