@@ -196,7 +196,7 @@ async fn start(config: &Config, credentials: NodeCredentials, bad: &Bad) -> Resu
         trial: bad.lie.as_ref().map(|lie| Arc::clone(&lie.tap) as _),
         version: env!("CARGO_PKG_VERSION").to_string(),
     };
-    let lie = bad.lie.clone();
+    let lie = bad.lie.clone().map(|lie| lie.within(settings.trust.clone()));
     let make = move |start: Start| {
         let honest = machine(roles, start.clone(), wishes, (mesh, authority, key.clone()));
         match lie {

@@ -123,11 +123,17 @@ fn settings(args: &SimArgs, seed: u64) -> Result<Settings, Failure> {
 }
 
 fn attack(name: &str) -> Result<Attack, Failure> {
-    Attack::named(name).ok_or_else(|| {
-        let names: Vec<&str> = Attack::all().iter().map(|(name, _)| *name).collect();
+    Attack::named(name).filter(|attack| attack.is_simulated()).ok_or_else(|| {
+        let names: Vec<&str> = simulated().iter().map(|(name, _)| *name).collect();
         let help = format!("attacks: {}", names.join(", "));
         Failure::new(ExitCode::Usage, format!("`{name}` is no attack")).with_help(&help)
     })
+}
+
+/// Attacks on what the simulator has.
+fn simulated() -> Vec<(&'static str, &'static str)> {
+    let is_simulated = |name: &str| Attack::named(name).is_some_and(Attack::is_simulated);
+    Attack::all().into_iter().filter(|(name, _)| is_simulated(name)).collect()
 }
 
 fn scenario(name: &str) -> Result<Scenario, Failure> {
@@ -196,7 +202,7 @@ impl List {
         List {
             schema: "starling.sim-list/1",
             scenarios: Scenario::all().iter().map(named).collect(),
-            attacks: Attack::all().iter().map(named).collect(),
+            attacks: simulated().iter().map(named).collect(),
             invariants: starling_sim::INVARIANTS.iter().map(named).collect(),
             mutants: Mutant::all().iter().map(|mutant| named(&(mutant.name, mutant.about))).collect(),
         }

@@ -25,11 +25,15 @@ pub enum Attack {
     WithheldBundles,
     /// Wants everything and acknowledges nothing.
     WithheldAcknowledgements,
+    /// A crowd of identities that come from one liar: nodes that nobody admitted, and agents.
+    Sybils,
+    /// Begins many handshakes and ends none.
+    SlowHandshake,
     /// Nothing: what the others are compared with.
     Idle,
 }
 
-const ATTACKS: [(Attack, &str, &str); 11] = [
+const ATTACKS: [(Attack, &str, &str); 13] = [
     (Attack::BadSignature, "bad-signature", "bundles whose signatures do not hold"),
     (Attack::Equivocation, "equivocation", "two headers under one sequence"),
     (Attack::Replay, "replay", "what was heard before, again and to others"),
@@ -43,6 +47,12 @@ const ATTACKS: [(Attack, &str, &str); 11] = [
         Attack::WithheldAcknowledgements,
         "withheld-acknowledgements",
         "an edge that wants everything and acknowledges nothing",
+    ),
+    (Attack::Sybils, "sybils", "nodes that nobody admitted, and crowds of agents"),
+    (
+        Attack::SlowHandshake,
+        "slow-handshake",
+        "many handshakes that do not end; not in the simulator, which has none",
     ),
     (Attack::Idle, "idle", "nothing, for comparison"),
 ];
@@ -61,6 +71,11 @@ impl Attack {
     /// Its name.
     pub fn name(self) -> &'static str {
         ATTACKS.iter().find(|(attack, ..)| *attack == self).map_or("", |(_, name, _)| name)
+    }
+
+    /// Whether the simulator has what it attacks: links come up there without any handshake.
+    pub fn is_simulated(self) -> bool {
+        self != Attack::SlowHandshake
     }
 
     /// The role that it takes.

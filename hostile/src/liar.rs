@@ -2,9 +2,10 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use starling_core::id::{AgentId, MeshId, ShortId};
-use starling_core::identity::{Admission, Context, Signer};
+use starling_core::identity::{Admission, Context, SecretKey, Signer};
 use starling_core::limits;
 use starling_core::membership::detector::{Kind, Life, Statement};
+use starling_core::membership::record::signed;
 use starling_core::time::Time;
 use starling_core::wire::bundle::{Bundle, Class, Section};
 use starling_core::wire::codec::Wire;
@@ -143,6 +144,26 @@ pub fn poisoned(honest: impl IntoIterator<Item = (Admission, u64)>) -> Vec<Peers
     records.chunks(RECORDS_MAX).map(|part| Peers { records: part.to_vec(), more: false }).collect()
 }
 
+/// Records of nodes that nobody admitted, `count` of them from number `first` on: each says of itself what
+/// the mesh's authority would have to say. The rest is as in `like`.
+pub fn strangers(like: &Admission, first: u64, count: u64) -> Peers {
+    let record = |number: u64| {
+        let mut seed = [0x5B; 32];
+        seed[..8].copy_from_slice(&number.to_le_bytes());
+        let key = SecretKey::from_seed(seed);
+        let name = format!("sybil-{number}").parse().expect("short and of good characters");
+        let admission = Admission { key: key.public(), name, ..like.clone() }.signed_by(&key);
+        let record = PeerRecord {
+            admission: admission.to_bytes(),
+            addresses: vec!["nowhere:1".to_string()],
+            incarnation: 1,
+            ..PeerRecord::default()
+        };
+        signed(record, like.mesh, &key.signer())
+    };
+    Peers { records: (first..first + count.min(RECORDS_MAX as u64)).map(record).collect(), more: false }
+}
+
 /// What becomes of a frame that a liar's machine or hot path sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fate {
@@ -183,7 +204,7 @@ fn spoiled(body: &Bytes, me: ShortId) -> Option<Bytes> {
 mod tests {
     use starling_core::conduct::{Opening, Proof};
     use starling_core::id::NodeId;
-    use starling_core::identity::{SecretKey, VerifyKey};
+    use starling_core::identity::VerifyKey;
 
     use super::*;
 

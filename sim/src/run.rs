@@ -203,7 +203,7 @@ impl Run {
                 self.each_check(|check, now, scene| check.each_second(now, scene));
                 self.actions.push(now + Duration::from_secs(1), Action::Second);
             }
-            Action::Strike(_) if now >= self.work_until => {}
+            Action::Strike(node) if now >= self.work_until => self.world.relent(node),
             Action::Strike(node) => {
                 self.world.strike(node);
                 self.actions.push(now + STRIKES, Action::Strike(node));

@@ -78,7 +78,7 @@ fn at_most<'de, D: Deserializer<'de>, T: TryFrom<u64>, const MAX: u64>(
 fn attack<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Attack>, D::Error> {
     let name = String::deserialize(from)?;
     let unknown = || D::Error::custom(format!("`{name}` is no attack; see starling sim --list"));
-    Attack::named(&name).map(Some).ok_or_else(unknown)
+    Attack::named(&name).filter(|attack| attack.is_simulated()).map(Some).ok_or_else(unknown)
 }
 
 /// What ways within a region are like.

@@ -69,7 +69,7 @@ fn who_acknowledges_nothing_keeps_nobody_waiting_for_long() {
 
 #[test]
 fn what_proves_nothing_bans_nobody_and_does_no_harm() {
-    for attack in [Attack::Replay, Attack::FalseAccusation, Attack::PoisonedPeers] {
+    for attack in [Attack::Replay, Attack::FalseAccusation, Attack::PoisonedPeers, Attack::Sybils] {
         assert_eq!(held(attack, 10).banned.guilty, 0, "{}", attack.name());
     }
 }

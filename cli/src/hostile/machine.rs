@@ -6,21 +6,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use starling_core::hot::Pressure;
+use starling_core::identity::{Admission, Roles};
 use starling_core::machine::{Input, LinkSlot, Machine, Outbox, Output, Peer};
 use starling_core::time::{Now, Time};
 use starling_core::wire::bundle::{Bundle, Passage, SectionSet};
 use starling_core::wire::frame::{FrameType, Parcel, frame};
 use starling_core::wire::message::ControlBody;
-use starling_hostile::{Attack, Liar, giant_body, poisoned, wants_everything};
+use starling_hostile::{Attack, Liar, giant_body, poisoned, strangers, wants_everything};
 
+use super::doors::Doors;
 use super::{Lie, Tap};
 
 /// How often it strikes, and looks whether it may.
 const STRIKES: Duration = Duration::from_millis(100);
 /// Bundles of a flood that are signed before it begins, and sent over each link.
 const FLOOD_BUNDLES: u64 = 100_000;
+/// Of these, how many are signed each time it looks whether it may strike.
+const SIGNED_A_STRIKE: u64 = 2_000;
 /// Of these in one strike over one link: ten times what a node checks.
 const FLOOD_BUNDLES_A_STRIKE: usize = 32_000;
+/// Nodes that nobody admitted and that are told of in one strike.
+const STRANGERS: u64 = 32;
 /// What agents of a chaos run subscribe to.
 const SUBJECT: &str = "chaos.subject-0";
 
@@ -35,6 +41,9 @@ pub struct Hostile {
     strike_at: Time,
     sequence: u64,
     is_first: bool,
+    /// The authority's word on it.
+    admission: Admission,
+    doors: Doors,
     /// What a flood is made of, and how far each link has come.
     flood: Vec<Bundle>,
     flooded: BTreeMap<LinkSlot, usize>,
@@ -42,7 +51,7 @@ pub struct Hostile {
 
 impl Hostile {
     /// One that waits for its sign.
-    pub fn new(honest: Box<dyn Machine>, liar: Liar, lie: &Lie) -> Hostile {
+    pub fn new(honest: Box<dyn Machine>, liar: Liar, admission: Admission, lie: &Lie) -> Hostile {
         Hostile {
             honest,
             liar,
@@ -53,6 +62,8 @@ impl Hostile {
             strike_at: Time::ZERO,
             sequence: 0,
             is_first: true,
+            admission,
+            doors: Doors::new(lie.trust.clone()),
             flood: Vec::new(),
             flooded: BTreeMap::new(),
         }
@@ -116,8 +127,25 @@ impl Hostile {
             // It does its worst as frames pass it.
             Attack::Tampering | Attack::WithheldBundles | Attack::WithheldAcknowledgements | Attack::Idle => {
             }
+            Attack::Sybils => {
+                let body = ControlBody::Peers(strangers(&self.admission, self.sequence, STRANGERS));
+                self.sequence += STRANGERS;
+                out.push(Output::ControlToAll { links, body });
+                let edges = self.addresses(|roles| roles.has(Roles::EDGE));
+                self.doors.crowd(edges);
+            }
+            Attack::SlowHandshake => {
+                let everybody = self.addresses(|_| true);
+                self.doors.begin_handshakes(everybody);
+            }
         }
         self.is_first = false;
+    }
+
+    /// Where peers of some roles listen.
+    fn addresses(&self, is_meant: impl Fn(Roles) -> bool) -> Vec<String> {
+        let peers = self.links.values().filter(|peer| is_meant(peer.admission.roles));
+        peers.filter_map(|peer| peer.addresses.first().cloned()).collect()
     }
 
     fn send(&self, link: LinkSlot, parcel: Parcel) {
@@ -166,10 +194,17 @@ impl Hostile {
         }
     }
 
-    fn send_flood(&mut self, links: &[LinkSlot]) {
-        if self.flood.is_empty() {
-            self.flood = (1..=FLOOD_BUNDLES).map(|sequence| self.liar.useless(sequence)).collect();
+    /// Signs what a flood is made of, a few at a time: that takes a core for a second, and is not to be
+    /// counted as what the flood does to others.
+    fn prepare(&mut self) {
+        let signed = self.flood.len() as u64;
+        if self.attack == Attack::Flood && signed < FLOOD_BUNDLES {
+            let next = signed + 1..=(signed + SIGNED_A_STRIKE).min(FLOOD_BUNDLES);
+            self.flood.extend(next.map(|sequence| self.liar.useless(sequence)));
         }
+    }
+
+    fn send_flood(&mut self, links: &[LinkSlot]) {
         for link in links {
             let from = self.flooded.get(link).copied().unwrap_or_default();
             let mut sent = from;
@@ -194,8 +229,12 @@ impl Machine for Hostile {
             self.liar.wall = now.wall;
             let is_on = self.sign.exists();
             self.tap.set_on(is_on);
-            if is_on {
-                self.strike(out);
+            match is_on {
+                true => self.strike(out),
+                false => {
+                    self.doors.leave();
+                    self.prepare();
+                }
             }
         }
     }

@@ -40,9 +40,13 @@ impl World {
             Attack::GiantFrame => links.into_iter().for_each(|(link, _)| self.send_giant(link)),
             Attack::FalseAccusation => self.accuse(node, &links),
             Attack::PoisonedPeers => self.poison(node, &links),
+            Attack::Sybils => self.crowd(node, &links),
             // It does its worst as frames pass it.
-            Attack::Tampering | Attack::WithheldBundles | Attack::WithheldAcknowledgements | Attack::Idle => {
-            }
+            Attack::Tampering
+            | Attack::WithheldBundles
+            | Attack::WithheldAcknowledgements
+            | Attack::SlowHandshake
+            | Attack::Idle => {}
         }
         self.settle(node);
     }

@@ -1,10 +1,11 @@
 //! Nodes that lie: each an admitted node with a key and links of its own, whose machine works as any
 //! other's, and one [`Attack`] on top of that.
 //!
-//! What a hostile node sends on its own account is sent in `craft` and made by `starling_hostile`, which
+//! What a hostile node sends on its own account is sent in `craft` and `crowd` and made by `starling_hostile`, which
 //! real hostile nodes share; what it does to frames that pass it is here. It hosts no clients, so that what honest clients were promised is not in its hands.
 
 mod craft;
+mod crowd;
 
 pub(crate) use craft::STRIKES;
 
@@ -30,12 +31,14 @@ pub(crate) struct Hostile {
     pub since: Option<Time>,
     sequence: u64,
     heard: VecDeque<Sent>,
+    crowd: crowd::Crowd,
 }
 
 impl World {
     /// Lets a node attack from now on, whenever [`World::strike`] is called.
     pub(crate) fn make_hostile(&mut self, node: usize, attack: Attack) {
-        let hostile = Hostile { attack, since: None, sequence: 0, heard: VecDeque::new() };
+        let (heard, crowd) = (VecDeque::new(), crowd::Crowd::default());
+        let hostile = Hostile { attack, since: None, sequence: 0, heard, crowd };
         self.hostile.insert(node, hostile);
     }
 
