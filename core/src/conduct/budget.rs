@@ -158,7 +158,7 @@ impl Budget {
     }
 
     /// The same out of the peer's own share alone, where it has one: nothing of what others leave is lent.
-    /// For who brings what is of no use, and for a node that cannot keep up, which has nothing left over.
+    /// For who brings what is of no use.
     pub fn spend_own(&self, share: &Share, now: Time) -> Option<Time> {
         let promised = share.per_second();
         if promised == 0 {

@@ -64,13 +64,9 @@ impl Gate {
         }
     }
 
-    /// A signature that it brought is about to be checked. Out of what others leave of the budget only
-    /// where the node `lends`.
-    pub fn take_check(&self, budget: &Budget, now: Time, lends: bool) {
-        self.wait_until(match lends {
-            true => budget.spend(&self.share, now),
-            false => budget.spend_own(&self.share, now),
-        });
+    /// A signature that it brought is about to be checked.
+    pub fn take_check(&self, budget: &Budget, now: Time) {
+        self.wait_until(budget.spend(&self.share, now));
     }
 
     /// A bundle of its own was checked, and nobody here wants it.
@@ -120,7 +116,7 @@ mod tests {
         let mut now = Time::ZERO;
         let mut checks = 0;
         while now < Time::ZERO + Duration::from_secs(10) {
-            gate.take_check(budget, now, true);
+            gate.take_check(budget, now);
             checks += 1;
             now = gate.ready_at(now).unwrap_or(now);
         }
@@ -143,31 +139,27 @@ mod tests {
         for millis in 0..10_000 {
             let now = Time::from_millis(millis);
             while bad.ready_at(now).is_none() {
-                bad.take_check(&budget, now, true);
+                bad.take_check(&budget, now);
             }
             if millis % 3 == 0 {
-                good.take_check(&budget, now, true);
+                good.take_check(&budget, now);
                 assert_eq!(good.ready_at(now), None, "333 of its 450 a second");
             }
         }
     }
 
     #[test]
-    fn left_overs_are_for_what_is_of_use_and_for_when_there_are_some() {
+    fn left_overs_are_for_what_is_of_use() {
         let budget = Budget::new(1000, Time::ZERO);
-        let ways: [fn(&Gate, &Budget, Time); 2] =
-            [|gate, budget, now| gate.take_check(budget, now, false), Gate::put_aside];
-        for way in ways {
-            let gate = Gate::new(Time::ZERO);
-            gate.set(100);
-            let (mut now, mut count) = (Time::ZERO, 0);
-            while now < Time::ZERO + Duration::from_secs(10) {
-                way(&gate, &budget, now);
-                count += 1;
-                now = gate.ready_at(now).unwrap_or(now);
-            }
-            assert!((1_000..=1_000 + 30).contains(&count), "{count} of 100 a second in 10 s");
+        let gate = Gate::new(Time::ZERO);
+        gate.set(100);
+        let (mut now, mut count) = (Time::ZERO, 0);
+        while now < Time::ZERO + Duration::from_secs(10) {
+            gate.put_aside(&budget, now);
+            count += 1;
+            now = gate.ready_at(now).unwrap_or(now);
         }
+        assert!((1_000..=1_000 + 30).contains(&count), "{count} of 100 a second in 10 s");
     }
 
     #[test]

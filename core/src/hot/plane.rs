@@ -30,9 +30,6 @@ use std::hash::BuildHasherDefault;
 
 type Map<K, V> = papaya::HashMap<K, V, BuildHasherDefault<Folded>>;
 
-/// A node whose seals take longer than this to come back cannot keep up, in nanoseconds.
-const LENDING_INTERVAL: u64 = 4 * limits::SEAL_INTERVAL.as_nanos() as u64;
-
 /// Where an agent is hosted at this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Host {
@@ -304,12 +301,10 @@ impl Plane {
         }
     }
 
-    /// Pays for the check of a signature that came over this link. What others leave is lent as long as
-    /// this node keeps up: where it does not, it is not there.
+    /// Pays for the check of a signature that came over this link.
     pub(super) fn pay_check(&self, view: &View, now: Now, from: LinkSlot) {
         if let Some(gate) = view.gates.get(&from) {
-            let lends = self.seal_interval.load(Ordering::Relaxed) <= LENDING_INTERVAL;
-            gate.take_check(&self.budget, now.mono, lends);
+            gate.take_check(&self.budget, now.mono);
         }
     }
 
