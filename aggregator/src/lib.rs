@@ -439,6 +439,7 @@ impl Machine for Aggregator {
                 out.reply(connection, request, RefusedCode::NotHere.because(text));
             }
             Input::Distances(distances) => {
+                self.neighbours.on_distances(&distances);
                 self.peering.on_distances(now, &distances, &self.neighbours);
                 self.nearness.on_distances(now, &distances, &self.neighbours, out);
             }

@@ -422,6 +422,7 @@ impl Machine for Edge {
                 self.measured = snapshot;
             }
             Input::Distances(distances) => {
+                self.neighbours.on_distances(&distances);
                 self.peering.on_distances(now, &distances, &self.neighbours);
                 self.nearness.on_distances(now, &distances, &self.neighbours, out);
             }

@@ -231,6 +231,15 @@ impl Neighbours {
         out.send(link, ControlBody::Standings(Standings { digest, is_answer }));
     }
 
+    /// The transport says how long round trips over links take.
+    pub fn on_distances(&mut self, distances: &[(LinkSlot, Duration)]) {
+        for (link, rtt) in distances {
+            if let Some(id) = self.by_link.get(link) {
+                self.watching.detector.measured(*id, *rtt);
+            }
+        }
+    }
+
     /// Says good-bye: nobody is to look for this node.
     pub fn leave(&mut self, now: Now, out: &mut Outbox) {
         let Watching { detector, effects, .. } = &mut self.watching;

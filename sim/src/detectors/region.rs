@@ -272,9 +272,14 @@ impl Region {
         if node.spread.watch_due.is_some_and(|due| due <= now.mono) {
             node.spread.watch_due = None;
             let members = living(&node.detector, node.id, count);
-            let list = node.spread.lay(node.id, &members, &mut self.overlays);
-            node.detector.set_watch(now, list);
+            let (me, mut list) = (node.id, node.spread.lay(node.id, &members, &mut self.overlays));
+            for watched in &mut list {
+                let way = self.way(me, watched.subject);
+                watched.rtt = way.latency * 2 + way.jitter;
+            }
+            self.nodes[at].detector.set_watch(now, list);
         }
+        let node = &mut self.nodes[at];
         if node.spread.compare_due <= now.mono
             && let Some(other) = node.spread.compare_with(now.mono, &node.detector)
         {

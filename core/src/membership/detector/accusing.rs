@@ -161,7 +161,7 @@ impl Detector {
             if count >= needed {
                 // Whoever is late itself hears refutations late.
                 let suspicion = self.rules.suspicion(count, enough);
-                let mut end = opened + self.health.scale(suspicion.max(self.answer * 8));
+                let mut end = opened + self.health.scale(suspicion.max(self.late * 8));
                 let is_stretched = end > opened + suspicion;
                 end = end.max(heard.map_or(Time::ZERO, |heard| heard + FRESH));
                 if end <= now.mono && now.mono < self.health.grace_until && !case.is_graced {

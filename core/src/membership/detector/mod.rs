@@ -164,8 +164,9 @@ pub struct Detector {
     /// Of members that accused lately.
     speakers: BTreeMap<ShortId, Bucket>,
     refute_after: Time,
-    /// How long answers to probes take of late: where all machines are busy, all are slow.
-    answer: Duration,
+    /// How much longer than their round trips answers to probes take of late: where all machines are
+    /// busy, all are slow.
+    late: Duration,
     counters: Counters,
 }
 
@@ -193,7 +194,7 @@ impl Detector {
             speakers_pace: Pace::new(rate * 2, burst * 2),
             speakers: BTreeMap::new(),
             refute_after: Time::ZERO,
-            answer: Duration::ZERO,
+            late: Duration::ZERO,
             rules,
             counters: Counters::default(),
         })
@@ -233,6 +234,13 @@ impl Detector {
             // Nodes that started together do not probe together.
             let wait = self.rng.jitter(self.rules.probe_interval / 2, 1.0);
             self.timers.arm(Key::Tick, now.mono + wait);
+        }
+    }
+
+    /// The transport measured the round trip of the link to a peer.
+    pub fn measured(&mut self, peer: ShortId, rtt: Duration) {
+        if let Some(subject) = self.watch.get_mut(peer) {
+            subject.rtt = rtt;
         }
     }
 

@@ -1,5 +1,7 @@
 //! How a detector finds out whether its subjects live, and helps others to.
 
+use std::time::Duration;
+
 use super::case::Case;
 use super::statement::{Kind, Life, Standing};
 use super::watch::{Attempt, Stage};
@@ -12,7 +14,7 @@ pub const RELAYS_MAX: usize = 64;
 /// Those for one peer.
 pub const RELAYS_PER_PEER_MAX: usize = 8;
 /// An accused that is heard all the same is told no oftener.
-const DOUBT_INTERVAL: std::time::Duration = std::time::Duration::from_millis(500);
+const DOUBT_INTERVAL: Duration = Duration::from_millis(500);
 /// Subjects below which silence of most proves nothing about oneself.
 const SUBJECTS_TO_COMPARE: usize = 4;
 /// Subjects that fall silent one after the other, nobody being heard between, show that it is us.
@@ -82,7 +84,7 @@ impl Detector {
     }
 
     pub(super) fn tick(&mut self, now: Now, out: &mut Vec<Effect>) {
-        let wait = self.rng.jitter(self.health.scale(self.rules.probe_interval.max(self.answer * 2)), 0.1);
+        let wait = self.rng.jitter(self.health.scale(self.rules.probe_interval.max(self.late * 2)), 0.1);
         self.timers.arm(Key::Tick, now.mono + wait);
         // Whom others accuse is looked at until it is clear.
         if let Some(accused) = self.unclear() {
@@ -117,7 +119,7 @@ impl Detector {
         let Some(subject) = self.watch.get_mut(id).filter(|subject| subject.attempt.is_none()) else {
             return;
         };
-        let timeout = self.health.scale(self.rules.timeout(subject.rtt.max(self.answer)));
+        let timeout = self.health.scale(self.rules.timeout(subject.rtt, self.late));
         subject.attempt = Some(Attempt {
             number,
             stage: Stage::Direct,
@@ -144,7 +146,7 @@ impl Detector {
         let Some(mut attempt) = subject.attempt.filter(|attempt| attempt.stage == Stage::Direct) else {
             return;
         };
-        let timeout = self.health.scale(self.rules.timeout(subject.rtt.max(self.answer)));
+        let timeout = self.health.scale(self.rules.timeout(subject.rtt, self.late));
         let count = self.rules.helpers as usize;
         let drawn = self.rng.choose_multiple(subject.co_observers.len(), count * 2);
         let drawn = drawn.into_iter().map(|at| subject.co_observers[at]);
@@ -211,9 +213,12 @@ impl Detector {
             return;
         }
         let Some(id) = self.probed(from, number) else { return };
-        if let Some(attempt) = self.watch.get_mut(id).and_then(|subject| subject.attempt.take()) {
+        if let Some(subject) = self.watch.get_mut(id)
+            && let Some(attempt) = subject.attempt.take()
+        {
+            let late = now.mono.since(attempt.began).saturating_sub(self.rules.way(subject.rtt));
             // As in TCP, but quicker: machines that share processors slow down together.
-            self.answer = (self.answer * 3 + now.mono.since(attempt.began)) / 4;
+            self.late = (self.late * 3 + late) / 4;
         }
         self.timers.cancel(Key::Attempt(id));
         self.counters.acks += 1;
@@ -252,7 +257,7 @@ impl Detector {
         }
         let Some(subject) = self.watch.get(id).filter(|subject| subject.id != from) else { return };
         // Three quarters, so that the word that there was no answer is there in time.
-        let timeout = self.rules.timeout(subject.rtt.max(self.answer)) * 3 / 4;
+        let timeout = self.rules.timeout(subject.rtt, self.late) * 3 / 4;
         let own = self.number;
         self.number = self.number.wrapping_add(1);
         self.relays.insert(own, Relay { asker: from, number, subject: id });

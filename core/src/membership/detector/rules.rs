@@ -20,8 +20,8 @@ pub struct Rules {
     pub probe_interval: Duration,
     /// The least time that a direct probe waits for its answer; 1 ms to 24 h, default 200 ms.
     pub probe_timeout_min: Duration,
-    /// The most that it waits; at least `probe_timeout_min`, default 1 s. Between the two it is four
-    /// times the smoothed round trip.
+    /// The most that it waits; at least `probe_timeout_min`, default 1 s. Between the two it is the round
+    /// trip and a quarter, and eight times what answers took beyond theirs.
     pub probe_timeout_max: Duration,
     /// Co-observers asked to probe for us; 0 to 8, default 3.
     pub helpers: u32,
@@ -124,9 +124,22 @@ impl Rules {
         self.probe_timeout_min / 2
     }
 
-    /// How long a direct probe over a link with this round trip waits.
-    pub(super) fn timeout(&self, rtt: Duration) -> Duration {
-        rtt.saturating_mul(4).clamp(self.probe_timeout_min, self.probe_timeout_max)
+    /// How long a direct probe over a link with this round trip waits, where answers are so late.
+    ///
+    /// As in RFC 6298, what is far and what varies count apart: four whole answers of a node on another
+    /// continent would be a second and more, though hardly anything in them varies. The variation counts
+    /// four times there and eight times here, since what varies here is what slow nodes need time for.
+    pub(super) fn timeout(&self, rtt: Duration, late: Duration) -> Duration {
+        let whole = match self.is_lifeguard {
+            true => rtt.saturating_add(rtt / 4).saturating_add(late.saturating_mul(8)),
+            false => rtt.max(late).saturating_mul(4),
+        };
+        whole.clamp(self.probe_timeout_min, self.probe_timeout_max)
+    }
+
+    /// What of an answer is the way alone. Plain SWIM does not tell that from lateness.
+    pub(super) fn way(&self, rtt: Duration) -> Duration {
+        if self.is_lifeguard { rtt } else { Duration::ZERO }
     }
 
     /// How long a suspicion lasts with `accusers`, of which `enough` end it soonest.
@@ -183,9 +196,12 @@ mod tests {
     }
 
     #[test]
-    fn a_timeout_is_four_round_trips_within_its_bounds() {
+    fn a_timeout_is_a_round_trip_and_eight_times_lateness_within_its_bounds() {
         let rules = Rules::default();
-        let of = |millis| rules.timeout(Duration::from_millis(millis)).as_millis();
-        assert_eq!((of(1), of(100), of(9000)), (200, 400, 1000));
+        let of =
+            |rtt, late| rules.timeout(Duration::from_millis(rtt), Duration::from_millis(late)).as_millis();
+        assert_eq!((of(1, 1), of(0, 50), of(400, 0), of(400, 50)), (200, 400, 500, 900));
+        assert_eq!((of(9000, 0), of(0, 9000)), (1000, 1000));
+        assert_eq!(rules.timeout(Duration::MAX, Duration::MAX), rules.probe_timeout_max);
     }
 }

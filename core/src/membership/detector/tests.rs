@@ -232,6 +232,50 @@ fn a_newcomer_learns_who_is_dead_and_who_refuted() {
     newcomer.check();
 }
 
+/// From the first ping that a subject leaves unanswered until this node accuses it; before, it answered
+/// a hundred after 300 ms each.
+fn accused_after(measured: Option<Duration>) -> Duration {
+    let (mut node, mut out) = (Detector::new(id(0), Life::first(1), rules(), 1).expect("in range"), vec![]);
+    assert!(node.member(at(0), id(1), Life::first(1), &mut out));
+    node.set_watch(at(0), vec![Watched { subject: id(1), rtt: Duration::ZERO, co_observers: vec![] }]);
+    if let Some(rtt) = measured {
+        node.measured(id(1), rtt);
+    }
+    let (mut answered, mut answer, mut silent_since) = (0, None, None);
+    loop {
+        let due = node.deadline().expect("it probes").0;
+        if let Some((arrives, number)) = answer.filter(|(arrives, _)| *arrives <= due) {
+            answer = None;
+            node.hear_probe(at(arrives), id(1), Probe::Ack { number }, &mut out);
+            continue;
+        }
+        node.wake(at(due), &mut out);
+        for effect in std::mem::take(&mut out) {
+            match effect {
+                Effect::Probe { probe: Probe::Ping { number, is_again: false }, .. } if answered < 100 => {
+                    answered += 1;
+                    answer = Some((due + 3 * SECOND / 10, number));
+                }
+                Effect::Probe { probe: Probe::Ping { is_again: false, .. }, .. } => {
+                    silent_since.get_or_insert(due);
+                }
+                Effect::Say(_) => return Duration::from_nanos(due - silent_since.expect("it answered")),
+                Effect::Probe { .. }
+                | Effect::Standing { .. }
+                | Effect::Forgotten { .. }
+                | Effect::FalseAccusation { .. } => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn who_is_far_away_is_missed_as_soon_as_the_way_allows() {
+    let known = accused_after(Some(Duration::from_millis(300)));
+    assert_eq!(known, Duration::from_millis(375 * 3), "the way and a quarter, and twice that with help");
+    assert!(accused_after(None) > known * 2, "what is not known to be far may be late");
+}
+
 fn doubt(life: Life) -> Probe {
     Probe::Doubt { life }
 }

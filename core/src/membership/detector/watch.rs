@@ -18,7 +18,8 @@ pub const OBSERVERS_MAX: usize = 256;
 pub struct Watched {
     /// Who is observed.
     pub subject: ShortId,
-    /// The smoothed round trip of the link to it; zero where it is not known yet.
+    /// The smoothed round trip of the link to it; zero where it is not known yet, or is to stay what
+    /// [`Detector::measured`](super::Detector::measured) told.
     pub rtt: Duration,
     /// Who else observes it. Empty where that is not known: then nobody helps, and every member's
     /// accusation counts.
@@ -95,14 +96,15 @@ impl Watch {
             co_observers.dedup();
             co_observers.truncate(OBSERVERS_MAX);
             let found = before.binary_search_by_key(&watched.subject, |subject| subject.id);
-            let (heard, is_silent, attempt) = match found.map(|at| &mut before[at]) {
-                Ok(known) => (known.heard, known.is_silent, known.attempt.take()),
+            let (heard, is_silent, attempt, rtt) = match found.map(|at| &mut before[at]) {
+                Ok(known) => (known.heard, known.is_silent, known.attempt.take(), known.rtt),
                 Err(_) => {
                     come.push(watched.subject);
-                    (now, false, None)
+                    (now, false, None, Duration::ZERO)
                 }
             };
-            let (id, rtt) = (watched.subject, watched.rtt);
+            let rtt = if watched.rtt.is_zero() { rtt } else { watched.rtt };
+            let id = watched.subject;
             subjects.push(Subject { id, rtt, co_observers, heard, is_silent, attempt });
         }
         subjects.sort_unstable_by_key(|subject| subject.id);
