@@ -90,7 +90,7 @@ impl Found {
         Err(last.unwrap_or_else(nobody_known))
     }
 
-    /// What nodes with a hot path say of themselves, the named ones or up to [`HOT_PATHS_MAX`] that live; and
+    /// What nodes with a hot path say of themselves, the named ones or up to 64 that live; and
     /// how many there are.
     ///
     /// # Errors
