@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use starling_core::id::RegionId;
 use starling_core::interest::exchange::{Change, Offer};
+use starling_core::limits;
 use starling_core::machine::{LinkSlot, Outbox};
 use starling_core::time::{Now, Time};
 use starling_core::wire::message::{ControlBody, Interest, InterestConfirmed, Missed};
@@ -221,6 +222,21 @@ impl Carrying {
                 region => Some(others.get(&region).copied().unwrap_or(0)),
             };
         }
+    }
+
+    /// Who leaves what was declared to it unconfirmed for too long: edges of this region, and aggregators
+    /// of others, which wait for their edges.
+    pub fn overdue(&mut self, now: Time) -> Vec<LinkSlot> {
+        let mut late = self.own.overdue(now, |_| 2 * limits::CONFIRM_TIMEOUT);
+        for offer in self.others.values_mut() {
+            late.extend(offer.overdue(now, |_| limits::CONFIRM_TIMEOUT));
+        }
+        late
+    }
+
+    /// When it is to be looked for them next.
+    pub fn deadline(&self) -> Option<Time> {
+        self.others.values().chain([&self.own]).filter_map(Offer::deadline).min()
     }
 
     /// Confirms what is in force behind us.

@@ -400,6 +400,10 @@ impl Aggregator {
         self.peering.wake(now, &self.neighbours, out);
         self.spread_missed(now, out);
         self.get_ready(now, out);
+        for link in self.carrying.overdue(now.mono) {
+            let facts = self.neighbours.withheld(now, link, out);
+            self.facts(now, facts, out);
+        }
         self.carrying.send_confirmations(now, out);
         self.questions.wake(now, out);
         self.replication.wake(now, &self.neighbours, &mut self.nearness, out);
@@ -466,6 +470,7 @@ impl Machine for Aggregator {
         let own = [
             self.neighbours.deadline(),
             self.routes.deadline(),
+            self.carrying.deadline(),
             self.questions.deadline(),
             self.figure_due,
             self.peers_due,

@@ -85,6 +85,9 @@ pub const STALL_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 pub const HELD_MAX: Duration = Duration::from_secs(10);
 /// How long a node of the own region may leave the oldest bundle that it is owed unacknowledged.
 pub const WITHHELD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long an edge may leave a declared interest unconfirmed. An aggregator of another region waits for
+/// its edges and may take twice as long, one of the own region waits for those and may take three times.
+pub const CONFIRM_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a client that hears from its edge rests before it asks whether the edge lives.
 pub const ASK_REST: Duration = Duration::from_millis(200);
 /// The same where an edge has so many clients that they would ask too often together.

@@ -343,6 +343,19 @@ impl Edge {
         }
     }
 
+    /// Who leaves a declared interest unconfirmed keeps every new subscription waiting.
+    fn part_with_withholding(&mut self, now: Now, out: &mut Outbox) {
+        let neighbours = &self.neighbours;
+        let within = |link| match neighbours.at(link) {
+            Some((_, known)) if known.roles().has(Roles::AGGREGATOR) => 3 * limits::CONFIRM_TIMEOUT,
+            Some(_) | None => limits::CONFIRM_TIMEOUT,
+        };
+        for link in self.offer.overdue(now.mono, within) {
+            let facts = self.neighbours.withheld(now, link, out);
+            self.facts(now, facts, out);
+        }
+    }
+
     /// Everything that is due: dials, views, declarations, confirmations, summaries.
     fn settle(&mut self, now: Now, out: &mut Outbox) {
         let facts = self.neighbours.wake(now, out);
@@ -365,6 +378,7 @@ impl Edge {
             }
             self.tell_missed(out);
         }
+        self.part_with_withholding(now, out);
         self.quorum.wake(now, &self.neighbours, None, out);
         self.peering.wake(now, &self.neighbours, out);
         self.tell_gaps(now, out);
@@ -444,6 +458,7 @@ impl Machine for Edge {
         let own = [
             self.neighbours.deadline(),
             self.routes.deadline(),
+            self.offer.deadline(),
             self.locating.deadline(),
             self.upward.deadline(),
             self.reporting.deadline(),

@@ -25,6 +25,8 @@ pub enum Attack {
     WithheldBundles,
     /// Wants everything and acknowledges nothing.
     WithheldAcknowledgements,
+    /// Confirms nobody's interest.
+    WithheldConfirmations,
     /// A crowd of identities that come from one liar: nodes that nobody admitted, and agents.
     Sybils,
     /// Begins many handshakes and ends none.
@@ -33,7 +35,7 @@ pub enum Attack {
     Idle,
 }
 
-const ATTACKS: [(Attack, &str, &str); 13] = [
+const ATTACKS: [(Attack, &str, &str); 14] = [
     (Attack::BadSignature, "bad-signature", "bundles whose signatures do not hold"),
     (Attack::Equivocation, "equivocation", "two headers under one sequence"),
     (Attack::Replay, "replay", "what was heard before, again and to others"),
@@ -48,6 +50,7 @@ const ATTACKS: [(Attack, &str, &str); 13] = [
         "withheld-acknowledgements",
         "an edge that wants everything and acknowledges nothing",
     ),
+    (Attack::WithheldConfirmations, "withheld-confirmations", "an edge that confirms nobody's interest"),
     (Attack::Sybils, "sybils", "nodes that nobody admitted, and crowds of agents"),
     (
         Attack::SlowHandshake,

@@ -11,7 +11,7 @@ use starling_core::wire::bundle::{Bundle, Class, Section};
 use starling_core::wire::codec::Wire;
 use starling_core::wire::entry::{Extras, put_entry};
 use starling_core::wire::frame::FrameType;
-use starling_core::wire::message::{Interest, PeerRecord, Peers, Statements};
+use starling_core::wire::message::{ControlBody, Interest, PeerRecord, Peers, Statements};
 
 use crate::Attack;
 
@@ -184,6 +184,11 @@ pub fn fate(attack: Attack, me: ShortId, kind: FrameType, body: &Bytes) -> Fate 
     let holds_bundles = attack == Attack::WithheldBundles && is_bundle && !is_of(body, me);
     let holds_acknowledgements = attack == Attack::WithheldAcknowledgements && is_acknowledgement;
     if holds_bundles || holds_acknowledgements { Fate::Lost } else { Fate::Sent }
+}
+
+/// Whether a node that attacks so sends this control message of its machine.
+pub fn is_said(attack: Attack, body: &ControlBody) -> bool {
+    attack != Attack::WithheldConfirmations || !matches!(body, ControlBody::InterestConfirmed(_))
 }
 
 fn is_of(body: &Bytes, me: ShortId) -> bool {

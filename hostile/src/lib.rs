@@ -9,4 +9,4 @@ mod attack;
 mod liar;
 
 pub use attack::Attack;
-pub use liar::{Fate, LATE_VERSION, Liar, fate, giant_body, poisoned, strangers, wants_everything};
+pub use liar::{Fate, LATE_VERSION, Liar, fate, giant_body, is_said, poisoned, strangers, wants_everything};

@@ -12,7 +12,7 @@ use starling_core::time::{Now, Time};
 use starling_core::wire::bundle::{Bundle, Passage, SectionSet};
 use starling_core::wire::frame::{FrameType, Parcel, frame};
 use starling_core::wire::message::ControlBody;
-use starling_hostile::{Attack, Liar, giant_body, poisoned, strangers, wants_everything};
+use starling_hostile::{Attack, Liar, giant_body, is_said, poisoned, strangers, wants_everything};
 
 use super::doors::Doors;
 use super::{Lie, Tap};
@@ -47,6 +47,8 @@ pub struct Hostile {
     /// What a flood is made of, and how far each link has come.
     flood: Vec<Bundle>,
     flooded: BTreeMap<LinkSlot, usize>,
+    /// What the honest machine says, until it is known whether it may; empty between two steps.
+    said: Outbox,
 }
 
 impl Hostile {
@@ -66,6 +68,7 @@ impl Hostile {
             doors: Doors::new(lie.trust.clone()),
             flood: Vec::new(),
             flooded: BTreeMap::new(),
+            said: Outbox::new(),
         }
     }
 
@@ -125,8 +128,11 @@ impl Hostile {
                 }
             }
             // It does its worst as frames pass it.
-            Attack::Tampering | Attack::WithheldBundles | Attack::WithheldAcknowledgements | Attack::Idle => {
-            }
+            Attack::Tampering
+            | Attack::WithheldBundles
+            | Attack::WithheldAcknowledgements
+            | Attack::WithheldConfirmations
+            | Attack::Idle => {}
             Attack::Sybils => {
                 let body = ControlBody::Peers(strangers(&self.admission, self.sequence, STRANGERS));
                 self.sequence += STRANGERS;
@@ -223,7 +229,15 @@ impl Hostile {
 impl Machine for Hostile {
     fn handle(&mut self, now: Now, input: Input, out: &mut Outbox) {
         self.note(&input);
-        self.honest.handle(now, input, out);
+        self.honest.handle(now, input, &mut self.said);
+        let is_on = self.tap.is_on();
+        for output in self.said.drain() {
+            let is_held = matches!(&output, Output::Control { body, .. } | Output::ControlToAll { body, .. }
+                if is_on && !is_said(self.attack, body));
+            if !is_held {
+                out.push(output);
+            }
+        }
         if now.mono >= self.strike_at {
             self.strike_at = now.mono + STRIKES;
             self.liar.wall = now.wall;

@@ -47,6 +47,11 @@ impl Tap {
         self.is_on.store(is_on, Ordering::Relaxed);
     }
 
+    /// Whether the attack is on.
+    pub fn is_on(&self) -> bool {
+        self.is_on.load(Ordering::Relaxed)
+    }
+
     fn list(&self) -> MutexGuard<'_, VecDeque<Bytes>> {
         // Single insertions leave nothing half done.
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
@@ -69,7 +74,7 @@ impl Trial for Tap {
     }
 
     fn came(&self, _link: LinkSlot, bundle: &Bytes) {
-        if self.attack == Attack::Replay && self.is_on.load(Ordering::Relaxed) {
+        if self.attack == Attack::Replay && self.is_on() {
             let mut heard = self.list();
             heard.push_back(bundle.clone());
             if heard.len() > REMEMBERED_MAX {
@@ -79,8 +84,7 @@ impl Trial for Tap {
     }
 
     fn twist(&self, _link: LinkSlot, parcel: Parcel) -> Option<Parcel> {
-        let is_on = self.is_on.load(Ordering::Relaxed);
-        let (Some(me), Some(kind)) = (self.me.get().filter(|_| is_on), kind_of(&parcel)) else {
+        let (Some(me), Some(kind)) = (self.me.get().filter(|_| self.is_on()), kind_of(&parcel)) else {
             return Some(parcel);
         };
         match fate(self.attack, *me, kind, &flat(&parcel).slice(FRAME_HEADER_BYTES..)) {

@@ -7,15 +7,19 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::{Declared, Pattern};
 use crate::id::RegionId;
 use crate::limits;
 use crate::machine::{LinkSlot, Outbox};
+use crate::time::Time;
 use crate::wire::message::{ControlBody, Interest};
 
 /// Bytes of patterns in one message.
 const MESSAGE_BYTES_MAX: usize = 32 * 1024;
+/// How often it is looked for peers that owe a confirmation.
+const LOOK_REST: Duration = Duration::from_secs(1);
 
 /// A set of patterns declared to peers.
 #[derive(Debug)]
@@ -26,6 +30,9 @@ pub struct Offer {
     confirmed: BTreeMap<LinkSlot, u64>,
     /// How many peers confirmed which version.
     peers_at: BTreeMap<u64, usize>,
+    /// Peers that owed a confirmation when it was last looked: what they had confirmed, and since when.
+    owing: BTreeMap<LinkSlot, (u64, Time)>,
+    look_at: Time,
 }
 
 impl Offer {
@@ -33,7 +40,15 @@ impl Offer {
     /// tables of what is declared.
     pub fn new(region: RegionId, seed: u64) -> Offer {
         let declared = Declared::new(limits::DECLARED_PATTERNS_MAX, seed);
-        Offer { region, declared, version: 0, confirmed: BTreeMap::new(), peers_at: BTreeMap::new() }
+        Offer {
+            region,
+            declared,
+            version: 0,
+            confirmed: BTreeMap::new(),
+            peers_at: BTreeMap::new(),
+            owing: BTreeMap::new(),
+            look_at: Time::ZERO,
+        }
     }
 
     /// Wants one more. Refused when system patterns, which are never widened, are too many.
@@ -133,6 +148,32 @@ impl Offer {
     /// The newest version that every peer confirmed.
     pub fn in_force(&self) -> u64 {
         self.peers_at.first_key_value().map_or(self.version, |(version, _)| *version)
+    }
+
+    /// Peers that owe a confirmation and have confirmed nothing for as long as they may take. Each keeps
+    /// all subscriptions waiting, so whoever is named here should be parted with. They are looked for
+    /// once a second.
+    pub fn overdue(&mut self, now: Time, within: impl Fn(LinkSlot) -> Duration) -> Vec<LinkSlot> {
+        if self.in_force() == self.version {
+            self.owing.clear();
+            return Vec::new();
+        }
+        if now < self.look_at {
+            return Vec::new();
+        }
+        self.look_at = now + LOOK_REST;
+        let before = std::mem::take(&mut self.owing);
+        for (link, confirmed) in self.confirmed.iter().filter(|(_, confirmed)| **confirmed < self.version) {
+            let since = before.get(link).filter(|(then, _)| then == confirmed).map_or(now, |(_, at)| *at);
+            self.owing.insert(*link, (*confirmed, since));
+        }
+        let is_late = |(link, (_, since)): &(&LinkSlot, &(u64, Time))| now.since(*since) >= within(**link);
+        self.owing.iter().filter(is_late).map(|(link, _)| *link).collect()
+    }
+
+    /// When it is to be looked for them next; nothing while nobody owes anything.
+    pub fn deadline(&self) -> Option<Time> {
+        (self.in_force() < self.version).then_some(self.look_at)
     }
 
     /// The version of everything declared so far.

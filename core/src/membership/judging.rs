@@ -117,7 +117,10 @@ impl Neighbours {
             Report::Contradiction(proof) => self.judge(now, None, &proof, out),
             // Whoever routes takes another way.
             Report::Stalled { .. } => Vec::new(),
-            Report::Withheld { node } => self.withheld(now, node, out),
+            Report::Withheld { node } => {
+                let link = self.known.get(&node).and_then(|known| known.link);
+                link.map_or_else(Vec::new, |link| self.withheld(now, link, out))
+            }
         }
     }
 
@@ -133,14 +136,13 @@ impl Neighbours {
         }
     }
 
-    /// A node of this region acknowledges nothing. Where a relay lies between it may be the relay's fault,
-    /// and a new relayed link is made.
-    fn withheld(&mut self, now: Now, id: ShortId, out: &mut Outbox) -> Vec<Fact> {
-        match self.known.get(&id).and_then(|known| known.link) {
-            Some(link) if link.is_relayed() => self.link_down(now, link, false, out),
-            Some(link) => self.offended(now, link, Offence::Withheld, out),
-            None => Vec::new(),
+    /// The peer keeps others waiting for what it owes: acknowledgements of bundles, or of interest. Where a
+    /// relay lies between it may be the relay's fault, and a new relayed link is made.
+    pub fn withheld(&mut self, now: Now, link: LinkSlot, out: &mut Outbox) -> Vec<Fact> {
+        if link.is_relayed() {
+            return self.link_down(now, link, false, out);
         }
+        self.offended(now, link, Offence::Withheld, out)
     }
 
     /// A peer tells of a proof.

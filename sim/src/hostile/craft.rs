@@ -22,7 +22,7 @@ const WINDOW_BYTES: usize = 1024 * 1024;
 
 impl World {
     /// A hostile node does its worst, once.
-    pub(crate) fn strike(&mut self, node: usize) {
+    pub fn strike(&mut self, node: usize) {
         let now = self.now;
         if !self.nodes[node].is_active() {
             return;
@@ -45,6 +45,7 @@ impl World {
             Attack::Tampering
             | Attack::WithheldBundles
             | Attack::WithheldAcknowledgements
+            | Attack::WithheldConfirmations
             | Attack::SlowHandshake
             | Attack::Idle => {}
         }

@@ -15,7 +15,7 @@ pub use starling_hostile::Attack;
 
 use starling_core::time::Time;
 use starling_core::wire::frame::FrameType;
-use starling_hostile::{Fate, fate};
+use starling_hostile::{Fate, fate, is_said};
 
 use crate::link::{Frame, Sent};
 use crate::world::World;
@@ -36,7 +36,7 @@ pub(crate) struct Hostile {
 
 impl World {
     /// Lets a node attack from now on, whenever [`World::strike`] is called.
-    pub(crate) fn make_hostile(&mut self, node: usize, attack: Attack) {
+    pub fn make_hostile(&mut self, node: usize, attack: Attack) {
         let (heard, crowd) = (VecDeque::new(), crowd::Crowd::default());
         let hostile = Hostile { attack, since: None, sequence: 0, heard, crowd };
         self.hostile.insert(node, hostile);
@@ -66,7 +66,8 @@ impl World {
         let (kind, body) = match &sent.frame {
             Frame::Bundle(body) => (FrameType::Bundle, body),
             Frame::Acknowledge(body) => (FrameType::Acknowledge, body),
-            Frame::Copies(_) | Frame::Relayed(_) | Frame::Control(..) | Frame::Probe(_) => return true,
+            Frame::Control(body, _) => return is_said(hostile.attack, body),
+            Frame::Copies(_) | Frame::Relayed(_) | Frame::Probe(_) => return true,
         };
         match fate(hostile.attack, self.nodes[node].id(), kind, body) {
             Fate::Sent => true,

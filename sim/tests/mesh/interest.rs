@@ -2,8 +2,10 @@
 
 use super::*;
 use starling_core::interest::Pattern;
+use starling_core::limits::CONFIRM_TIMEOUT;
 use starling_core::machine::Destination;
 use starling_core::wire::request::Numbers;
+use starling_sim::Attack;
 
 /// Destinations that must want what `edge` of the first region subscribed to, seen from `from`.
 fn expected(mesh: &Mesh, edge: usize, from: usize) -> Vec<Destination> {
@@ -270,5 +272,33 @@ fn a_returning_aggregator_is_no_way_before_it_knows_its_edges() {
         for from in &mesh.edges[1] {
             assert!(mesh.world.nodes[*from].record.resent.contains(&region));
         }
+    }
+}
+
+/// A liar of the own region is parted with by its neighbours, and one of another region by its aggregators,
+/// before whoever waits for these loses patience with them.
+#[test]
+fn who_confirms_no_interest_keeps_no_subscription_waiting_for_long() {
+    let mut mesh = Mesh::settled();
+    let liar = mesh.edges[0][2];
+    mesh.world.make_hostile(liar, Attack::WithheldConfirmations);
+    mesh.world.strike(liar);
+    let asking = [mesh.edges[0][0], mesh.edges[1][0]];
+    for edge in asking {
+        mesh.attach(edge, edge as u64 * 100, edge as u64 * 100 + 1);
+        let subscription =
+            Subscription { number: 1, agent: edge as u32 * 100, pattern: "logs.>".to_string() };
+        mesh.world.ask(edge, 1, 1, Ask::Subscribe(Subscribe { subscriptions: vec![subscription] }));
+    }
+    let second = Duration::from_secs(1);
+    mesh.world.run(CONFIRM_TIMEOUT - second);
+    asking.into_iter().for_each(|edge| assert!(!mesh.is_done(edge, 1), "nobody was kept waiting"));
+    mesh.world.run(4 * second);
+    asking.into_iter().for_each(|edge| assert!(mesh.is_done(edge, 1), "edge {edge} waits still"));
+    // Whom it keeps waiting parts with it, and with nobody else.
+    for node in [mesh.edges[0][0], mesh.aggregators[0][0], mesh.aggregators[0][1]] {
+        let linked = mesh.world.nodes[node].linked();
+        assert!(!linked.contains(&liar), "{node} is linked with the liar");
+        assert!(linked.contains(&mesh.edges[0][1]), "{node} is linked with who is honest");
     }
 }

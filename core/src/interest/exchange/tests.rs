@@ -52,6 +52,32 @@ fn a_version_is_in_force_when_every_peer_confirmed_it() {
 }
 
 #[test]
+fn who_confirms_nothing_for_too_long_is_named_and_nobody_else_is() {
+    let (mut offer, mut out) = (Offer::new(RegionId(0), 7), Outbox::new());
+    let (prompt, silent, slow) = (LinkSlot(1), LinkSlot(2), LinkSlot(3));
+    [prompt, silent, slow].into_iter().for_each(|link| offer.add_peer(link, &mut out));
+    let at = |second: u64| Time::ZERO + Duration::from_secs(second);
+    let within = |_| Duration::from_secs(30);
+    assert_eq!(offer.deadline(), None, "nothing is declared, nobody owes anything");
+    for second in 1..=30 {
+        offer.add(&pattern(&format!("a.{second}")));
+        let version = offer.flush(&mut out);
+        offer.confirm(prompt, version);
+        // Far behind, and all the same it goes on.
+        offer.confirm(slow, version / 10);
+        assert!(offer.deadline().is_some_and(|look| look <= at(second)));
+        assert_eq!(offer.overdue(at(second), within), []);
+    }
+    assert_eq!(offer.overdue(at(31), within), [silent]);
+    assert_eq!(offer.overdue(at(31), within), [], "it is looked once a second");
+    offer.confirm(silent, 1);
+    assert_eq!(offer.overdue(at(32), within), [], "it goes on");
+    offer.remove_peer(silent);
+    offer.confirm(slow, 30);
+    assert_eq!((offer.in_force(), offer.deadline()), (30, None));
+}
+
+#[test]
 fn a_peer_added_twice_or_late_gets_everything() {
     let (mut offer, mut out) = (Offer::new(RegionId(0), 7), Outbox::new());
     let link = LinkSlot(1);
