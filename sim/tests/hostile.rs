@@ -87,3 +87,25 @@ fn a_flood_costs_nobody_else_anything() {
     let (with, without) = (flooded.delivery_ms.p99, quiet.delivery_ms.p99);
     assert!(with <= 1.2 * without, "{with} ms with the flood, {without} ms without");
 }
+
+/// Seeds in which liars once did harm, and what it was.
+const REGRESSIONS: [(Attack, u64, &str); 5] = [
+    (Attack::Tampering, 5, "an aggregator was banned by one edge, and others led over it still"),
+    (Attack::GiantFrame, 5, "a narrow link carried frames that are refused by their heads"),
+    (Attack::Replay, 5, "the control lane waited behind all that a liar sends"),
+    (Attack::Replay, 7, "probes waited behind one link's bundles"),
+    (Attack::WithheldAcknowledgements, 7, "the same"),
+];
+
+#[test]
+fn what_liars_did_once_they_do_no_more() {
+    for (attack, seed, what) in REGRESSIONS {
+        let mut settings = Settings::drawn(seed);
+        settings.set_attack(attack, 1);
+        let report = run(&settings);
+        let name = attack.name();
+        assert_eq!(report.violations(), 0, "{name}, seed {seed} ({what}): {:?}", report.invariants);
+        assert_eq!(report.banned.innocent, 0, "{name}, seed {seed}");
+        assert!(report.events.delivered > 0, "{name}, seed {seed} delivers something");
+    }
+}
