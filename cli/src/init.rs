@@ -12,10 +12,10 @@ use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
-use starling_core::identity::{Label, Roles};
+use starling_core::identity::{Label, PublicKey, Roles};
 use starling_core::time::Time;
 use starling_net::trust::authority::TRUST_FILE;
-use starling_net::trust::{Authority, NodeRequest, TrustError};
+use starling_net::trust::{Authority, NodeCredentials, NodeRequest, TrustError};
 
 use crate::args::InitArgs;
 use crate::config::{part_name, single_roles};
@@ -153,36 +153,48 @@ fn build(dir: &Path, authority: &Authority, nodes: &[NodePlan]) -> Result<(), Fa
     make_private_dir(&dir.join("nodes"))?;
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let wall = Time::ZERO + since_epoch;
+    let mut issued = Vec::new();
     for node in nodes {
         let home = dir.join("nodes").join(node.name.as_str());
         for made in [&home, &home.join("credentials"), &home.join("data")] {
             make_private_dir(made)?;
         }
-        issue(authority, node, &home, wall)?;
+        issued.extend(issue(authority, node, &home, wall)?);
         let config = home.join(format!("{}.toml", node.name));
         write(&config, &sample::sample(node, nodes))?;
+    }
+    let are_coordinators = issued.iter().filter(|(_, of)| of.admission.roles.has(Roles::COORDINATOR));
+    let members: Vec<PublicKey> = are_coordinators.map(|(_, of)| of.identity.public()).collect();
+    let coordinators = if members.is_empty() { Vec::new() } else { vec![authority.appoint(members)?] };
+    for (directory, credentials) in issued {
+        NodeCredentials { coordinators: coordinators.clone(), ..credentials }.save(&directory)?;
     }
     Ok(())
 }
 
-/// Credentials for a node, or for each role of a node that has several.
-fn issue(authority: &Authority, node: &NodePlan, home: &Path, wall: Time) -> Result<(), Failure> {
-    let credentials = home.join("credentials");
-    let save = |roles: Roles, name: &str, dir: &Path| -> Result<(), TrustError> {
-        let request = NodeRequest::new(roles, &node.region, name, LIFETIME)?;
-        authority.issue(&request, wall)?.save(dir)
+/// Credentials for a node, or for each role of a node that has several, and where they belong.
+fn issue(
+    authority: &Authority,
+    node: &NodePlan,
+    home: &Path,
+    wall: Time,
+) -> Result<Vec<(PathBuf, NodeCredentials)>, Failure> {
+    let directory = home.join("credentials");
+    let issue = |roles: Roles, name: &str| -> Result<NodeCredentials, TrustError> {
+        authority.issue(&NodeRequest::new(roles, &node.region, name, LIFETIME)?, wall)
     };
     let roles = single_roles(node.roles);
     if roles.len() == 1 {
-        return Ok(save(node.roles, &node.name, &credentials)?);
+        return Ok(vec![(directory, issue(node.roles, &node.name)?)]);
     }
+    let mut issued = Vec::new();
     for role in roles {
         let name = part_name(&node.name, role).expect("the plan checked that these names fit");
-        let dir = credentials.join(role.to_string());
-        make_private_dir(&dir)?;
-        save(role, &name, &dir)?;
+        let part = directory.join(role.to_string());
+        make_private_dir(&part)?;
+        issued.push((part, issue(role, &name)?));
     }
-    Ok(())
+    Ok(issued)
 }
 
 fn make_private_dir(dir: &Path) -> Result<(), Failure> {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use starling_aggregator::Aggregator;
 use starling_coordinator::Coordinator;
 use starling_core::event::Event;
-use starling_core::identity::{Roles, SecretKey, VerifyKey};
+use starling_core::identity::{Coordinators, Roles, SecretKey, VerifyKey};
 use starling_core::machine::Machine;
 use starling_core::membership::Identity;
 use starling_core::node::peering::Presence;
@@ -182,6 +182,7 @@ async fn start(config: &Config, credentials: NodeCredentials, bad: &Bad) -> Resu
         },
     };
     let authority = credentials.trust.verify_key()?;
+    let coordinators = credentials.coordinators()?;
     let key = credentials.identity.clone();
     let mesh = credentials.trust.mesh_name.to_string();
     let settings = NodeSettings {
@@ -198,7 +199,7 @@ async fn start(config: &Config, credentials: NodeCredentials, bad: &Bad) -> Resu
     };
     let lie = bad.lie.clone().map(|lie| lie.within(settings.trust.clone()));
     let make = move |start: Start| {
-        let honest = machine(roles, start.clone(), wishes, (mesh, authority, key.clone()));
+        let honest = machine(roles, start.clone(), wishes, (mesh, authority, coordinators, key.clone()));
         match lie {
             Some(lie) => lie.corrupt(&start, &key, honest),
             None => honest,
@@ -218,7 +219,7 @@ fn machine(
     roles: Roles,
     start: Start,
     wishes: Wishes,
-    (mesh, authority, key): (String, VerifyKey, SecretKey),
+    (mesh, authority, coordinators, key): (String, VerifyKey, Option<Coordinators>, SecretKey),
 ) -> Box<dyn Machine> {
     let Wishes { mut seeds, strategy, mut presence } = wishes;
     // A silent node does not tell its peers where it listens, nor itself: it would dial itself.
@@ -233,6 +234,7 @@ fn machine(
         process: std::process::id(),
         version: env!("CARGO_PKG_VERSION").to_string(),
         authority,
+        coordinators,
         signer: Arc::new(key.signer()),
     };
     if roles.has(Roles::COORDINATOR) {

@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
-use starling_core::identity::Roles;
+use starling_core::identity::{CoordinatorSet, PublicKey, Roles};
 use starling_core::time::Time;
-use starling_net::trust::{Authority, NodeRequest, Trust};
+use starling_net::trust::{Authority, NodeCredentials, NodeRequest, Trust};
 
 /// How long certificates of a mesh on one machine last.
 const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
@@ -63,6 +63,8 @@ struct Running {
 pub struct LocalMesh {
     plan: Plan,
     authority: Authority,
+    /// Its first and only set of them; none in a mesh without.
+    coordinators: Vec<CoordinatorSet>,
     processes: Vec<Running>,
 }
 
@@ -99,10 +101,18 @@ impl LocalMesh {
     pub fn launch(plan: Plan) -> Result<LocalMesh> {
         let authority = Authority::create(&plan.mesh)?;
         authority.trust().save(&plan.directory.join("mesh.trust"))?;
-        let mut mesh = LocalMesh { authority, plan, processes: Vec::new() };
+        let mut mesh = LocalMesh { authority, plan, coordinators: Vec::new(), processes: Vec::new() };
         let seeds = mesh.seeds();
-        for node in &mesh.plan.nodes {
-            mesh.write_node(node, &seeds)?;
+        let issued: Result<Vec<NodeCredentials>> =
+            mesh.plan.nodes.iter().map(|node| mesh.issue(node)).collect();
+        let issued = issued?;
+        let are_coordinators = issued.iter().filter(|of| of.admission.roles.has(Roles::COORDINATOR));
+        let members: Vec<PublicKey> = are_coordinators.map(|of| of.identity.public()).collect();
+        if !members.is_empty() {
+            mesh.coordinators.push(mesh.authority.appoint(members)?);
+        }
+        for (node, credentials) in mesh.plan.nodes.iter().zip(issued) {
+            mesh.write_node(node, credentials, &seeds)?;
         }
         let processes = mesh.plan.nodes.iter().map(|node| node.process + 1).max().unwrap_or(0);
         for process in 0..processes {
@@ -136,7 +146,7 @@ impl LocalMesh {
         self.plan.nodes.extend(nodes.into_iter().map(|node| PlannedNode { process, ..node }));
         let seeds = self.seeds();
         for node in &self.plan.nodes[first..] {
-            self.write_node(node, &seeds)?;
+            self.write_node(node, self.issue(node)?, &seeds)?;
         }
         let nodes: Vec<usize> = (first..self.plan.nodes.len()).collect();
         let child = self.start(command_line, process, &nodes)?;
@@ -157,12 +167,22 @@ impl LocalMesh {
         self.plan.nodes.iter().filter(|node| node.roles.has(Roles::AGGREGATOR))
     }
 
-    fn write_node(&self, node: &PlannedNode, seeds: &[SocketAddr]) -> Result<()> {
+    fn issue(&self, node: &PlannedNode) -> Result<NodeCredentials> {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let wall = Time(u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX));
         let request = NodeRequest::new(node.roles, &node.region, &node.name, LIFETIME)?;
+        Ok(self.authority.issue(&request, wall)?)
+    }
+
+    fn write_node(
+        &self,
+        node: &PlannedNode,
+        credentials: NodeCredentials,
+        seeds: &[SocketAddr],
+    ) -> Result<()> {
         let directory = self.plan.directory.join(&node.name);
-        self.authority.issue(&request, wall)?.save(&directory)?;
+        let coordinators = self.coordinators.clone();
+        NodeCredentials { coordinators, ..credentials }.save(&directory)?;
         let role = node.roles.to_string();
         let seeds: Vec<String> = seeds.iter().map(|seed| format!("\"{seed}\"")).collect();
         let http = node.http.map(|http| format!("http = \"{http}\"\n")).unwrap_or_default();

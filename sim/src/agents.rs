@@ -1,7 +1,6 @@
 //! Agents as an edge's machine sees them, and questions of clients.
 
-use bytes::Bytes;
-use starling_core::identity::{AttachClaim, PublicKey, Roles, Signature};
+use starling_core::identity::{AttachClaim, PublicKey, Signature};
 use starling_core::machine::{ConnectionSlot, Input};
 use starling_core::wire::agent::{Candidate, Profile};
 use starling_core::wire::request::{Ask, Overview, Say};
@@ -9,18 +8,6 @@ use starling_core::wire::request::{Ask, Overview, Say};
 use crate::World;
 
 impl World {
-    /// The log takes what is proposed and tells every coordinator, in one order.
-    pub(crate) fn commit(&mut self, entry: Bytes) {
-        self.committed += 1;
-        for to in 0..self.nodes.len() {
-            let is_coordinator = self.nodes[to].plan.roles.has(Roles::COORDINATOR);
-            if is_coordinator {
-                let input = Input::Committed { index: self.committed, entry: entry.clone() };
-                self.input_later(self.conditions.latency, to, input);
-            }
-        }
-    }
-
     /// A client asks a node.
     pub fn ask(&mut self, node: usize, connection: u32, id: u64, ask: Ask) {
         self.input(node, Input::Request { connection: ConnectionSlot(connection), id, ask });

@@ -10,6 +10,7 @@
 //! at a time that has passed, which would make a driver spin.
 
 mod agents;
+mod agreed;
 mod carry;
 mod check;
 mod clients;

@@ -12,7 +12,7 @@ use starling_core::hot::Plane;
 use starling_core::hot::own::Publication;
 use starling_core::hot::view::View;
 use starling_core::id::{MeshId, RegionId, ShortId};
-use starling_core::identity::{Admission, Roles, SecretKey, Signature, Signer, VerifyKey};
+use starling_core::identity::{Admission, Coordinators, Roles, SecretKey, Signature, Signer, VerifyKey};
 use starling_core::machine::{ConnectionSlot, Destination, LinkSlot, Machine, Peer};
 use starling_core::membership::Identity;
 use starling_core::node::peering::Presence;
@@ -123,14 +123,15 @@ pub struct Node {
     pub(crate) processor: Processor,
     admission: Admission,
     authority: VerifyKey,
+    /// As its credentials would say.
+    pub(crate) coordinators: Option<Coordinators>,
     signatures: Signatures,
     seed: [u8; 32],
 }
 
 impl Node {
     pub(crate) fn new(plan: Plan, index: usize, signatures: Signatures, authority: &Signer) -> Node {
-        let mut seed = [7; 32];
-        seed[..8].copy_from_slice(&(index as u64 + 1).to_le_bytes());
+        let seed = Node::seed_of(index);
         let label = |text: &str| text.parse().expect("plans name regions and nodes in lower case");
         let admission = Admission {
             mesh: MeshId(0),
@@ -145,6 +146,7 @@ impl Node {
         Node {
             admission: admission.signed_with(authority),
             authority: signatures.verify_key(authority),
+            coordinators: None,
             plan,
             incarnation: 0,
             named: 0,
@@ -165,6 +167,13 @@ impl Node {
             signatures,
             seed,
         }
+    }
+
+    /// Of which the identity key of a world's node is made.
+    pub(crate) fn seed_of(index: usize) -> [u8; 32] {
+        let mut seed = [7; 32];
+        seed[..8].copy_from_slice(&(index as u64 + 1).to_le_bytes());
+        seed
     }
 
     /// Its short id.
@@ -301,6 +310,7 @@ impl Node {
             process: 0,
             version: "sim".to_string(),
             authority: self.authority,
+            coordinators: self.coordinators.clone(),
             signer: Arc::new(self.signer()),
         }
     }

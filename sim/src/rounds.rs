@@ -283,6 +283,7 @@ impl Member {
             process: 1,
             version: String::new(),
             authority: Signatures::Keyed.verify_key(authority),
+            coordinators: None,
             signer: Arc::new(signer),
         };
         let seed = seed ^ (at as u64) << 32;

@@ -300,6 +300,9 @@ impl Run {
 /// Adds the nodes; returns the edges.
 fn build(world: &mut World, settings: &Settings) -> Vec<usize> {
     let mut seeds = Vec::new();
+    if settings.coordinators > 0 {
+        world.appoint(0..settings.coordinators);
+    }
     for number in 0..settings.coordinators {
         let name = format!("coordinator-{number}");
         let (roles, region) = (Roles::COORDINATOR, "global".to_string());

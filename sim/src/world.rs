@@ -1,12 +1,13 @@
 //! The world: nodes, what is on its way between them, and the time.
 
+use bytes::Bytes;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::Duration;
 
 use starling_core::hot::counters::Snapshot;
 use starling_core::hot::plane::Touched;
-use starling_core::identity::{Roles, Signer};
+use starling_core::identity::{Coordinators, Roles, Signer};
 use starling_core::limits;
 use starling_core::machine::{Input, LinkSlot, Outbox, Output};
 use starling_core::rng::Rng;
@@ -101,13 +102,15 @@ pub struct World {
     queue: Queue<Transit>,
     wakes: BinaryHeap<Reverse<(Time, usize)>>,
     pub(crate) names: BTreeMap<String, usize>,
-    authority: Signer,
+    pub(crate) authority: Signer,
+    pub(crate) coordinators: Option<Coordinators>,
     pub(crate) conditions: Conditions,
     pub(crate) matrix: Matrix,
     /// Directions that carry nothing.
     pub(crate) cuts: BTreeSet<(usize, usize)>,
     effects: Vec<Effect>,
-    pub(crate) committed: u64,
+    /// What was decided, from the first entry.
+    pub(crate) decided: Vec<Bytes>,
     pub(crate) next_pair: u64,
     pub(crate) links_made: BTreeMap<(usize, usize), u64>,
     pub(crate) hostile: BTreeMap<usize, Hostile>,
@@ -152,11 +155,12 @@ impl World {
             wakes: BinaryHeap::new(),
             names: BTreeMap::new(),
             authority: signatures.signer(&[1; 32]),
+            coordinators: None,
             conditions,
             matrix: Matrix::default(),
             cuts: BTreeSet::new(),
             effects: Vec::new(),
-            committed: 0,
+            decided: Vec::new(),
             next_pair: 0,
             links_made: BTreeMap::new(),
             hostile: BTreeMap::new(),
@@ -222,6 +226,7 @@ impl World {
         let skew = self.clock_skew.as_nanos() as u64;
         let node = &mut self.nodes[index];
         node.zone = zone;
+        node.coordinators.clone_from(&self.coordinators);
         node.skew = self.quirks.below(skew * 2 + 1) as i64 - skew as i64;
         node.is_silent = node.plan.roles == Roles::EDGE && happens(self.silent, &mut self.hush);
         node.processor.cost = self.processors.draw(&mut self.quirks);
@@ -233,6 +238,7 @@ impl World {
     pub fn start(&mut self, index: usize) {
         let (now, named) = (self.now_at(index), self.bugged_incarnation(index));
         self.nodes[index].start(now, named);
+        self.replay_log(index);
         self.input(index, Input::Wake);
     }
 

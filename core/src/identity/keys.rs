@@ -32,6 +32,10 @@ pub enum Context {
     Attach,
     /// The admission of a node, by the mesh's authority.
     Admission,
+    /// A set of coordinators, by the mesh's root or by members of the set before.
+    Coordinators,
+    /// What the coordinators decided, by a member of their set.
+    Decision,
     /// A system update, by the key that policy names.
     Update,
     /// A single entry end to end, by the agent's key.
@@ -51,6 +55,8 @@ impl Context {
             Context::Bundle => b"starling/bundle1",
             Context::Attach => b"starling/attach1",
             Context::Admission => b"starling/admit-1",
+            Context::Coordinators => b"starling/coord-1",
+            Context::Decision => b"starling/decide1",
             Context::Update => b"starling/update1",
             Context::Entry => b"starling/entry-1",
             Context::Membership => b"starling/member1",

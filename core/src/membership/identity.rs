@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::hot::view::Me;
 use crate::id::{RegionId, ShortId};
-use crate::identity::{Admission, Signer, VerifyKey};
+use crate::identity::{Admission, Coordinators, Signer, VerifyKey};
 use crate::machine::Peer;
 use crate::wire::codec::Wire;
 use crate::wire::message::PeerRecord;
@@ -28,6 +28,8 @@ pub struct Identity {
     pub version: String,
     /// The mesh's authority.
     pub authority: VerifyKey,
+    /// The mesh's coordinators, as its credentials say; without them no decision is believed.
+    pub coordinators: Option<Coordinators>,
     /// Its identity key.
     pub signer: Arc<Signer>,
 }

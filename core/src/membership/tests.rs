@@ -49,6 +49,7 @@ fn node(seed: u8, roles: Roles, seeds: &[&str]) -> Neighbours {
         process: 1,
         version: String::new(),
         authority: VerifyKey::new(&key(200).public()).expect("a good key"),
+        coordinators: None,
         signer: Arc::new(key(seed).signer()),
     };
     Neighbours::new(me, seeds.iter().map(|seed| seed.to_string()).collect(), 1)

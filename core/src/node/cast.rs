@@ -43,6 +43,7 @@ pub fn identity(seed: u8, roles: Roles, incarnation: u64) -> Identity {
         process: 1,
         version: "0.1.0".to_string(),
         authority: VerifyKey::new(&key(AUTHORITY).public()).expect("a good key"),
+        coordinators: None,
         signer: Arc::new(key(seed).signer()),
     }
 }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use starling_core::id::MeshId;
-use starling_core::identity::{Admission, Roles, SecretKey, Signature, VerifyKey};
+use starling_core::identity::{
+    Admission, CoordinatorSet, Coordinators, Roles, SecretKey, Signature, VerifyKey,
+};
 use starling_core::machine::{Input, LinkSlot, Machine, Outbox, Output};
 use starling_core::membership::Identity;
 use starling_core::membership::detector::Probe;
@@ -41,8 +43,16 @@ pub fn identity(roles: Roles) -> Identity {
         process: 1,
         version,
         authority,
+        coordinators: Some(coordinators(&[1])),
         signer: std::sync::Arc::new(key(1).signer()),
     }
+}
+
+/// The nodes with these keys, as the mesh's coordinators.
+pub fn coordinators(seeds: &[u8]) -> Coordinators {
+    let members = seeds.iter().map(|seed| key(*seed).public()).collect();
+    let set = CoordinatorSet::first(&key(200).signer(), members).expect("a set");
+    set.verify_first(&VerifyKey::new(&key(200).public()).expect("a good key")).expect("it is signed")
 }
 
 /// A machine, its time, and what it put out since it was last asked.

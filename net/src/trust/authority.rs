@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bytes::BytesMut;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
@@ -11,9 +12,11 @@ use rcgen::{
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use starling_core::id::{MeshId, NodeId, hex, unhex};
-use starling_core::identity::{Admission, Label, PublicKey, Roles, SecretKey, Signature, VerifyKey};
+use starling_core::identity::{
+    Admission, CoordinatorSet, Coordinators, Label, PublicKey, Roles, SecretKey, Signature, VerifyKey,
+};
 use starling_core::time::Time;
-use starling_core::wire::codec::Wire;
+use starling_core::wire::codec::{Reader, Wire, put_short, take_short};
 
 use super::certificate::PeerName;
 use super::files::{self, Access, malformed};
@@ -21,6 +24,11 @@ use super::{TrustError, label};
 
 /// The public part, in the directories of the authority and of every node.
 pub const TRUST_FILE: &str = "mesh.trust";
+
+/// The mesh's coordinators, in the directory of every node.
+const COORDINATORS_FILE: &str = "coordinators.bin";
+/// Longest encoding of a set of coordinators.
+const SET_BYTES_MAX: usize = 1024;
 
 /// Clocks may differ by this much without a fresh certificate looking as if it began later.
 const BACKDATED: Duration = Duration::from_secs(300);
@@ -190,6 +198,12 @@ impl Authority {
         Ok(Authority { root, ca_key, trust })
     }
 
+    /// The mesh's first coordinators: the nodes that hold these identity keys, one to seven.
+    pub fn appoint(&self, members: Vec<PublicKey>) -> Result<CoordinatorSet, TrustError> {
+        let count = members.len();
+        CoordinatorSet::first(&self.root.signer(), members).ok_or(TrustError::Coordinators { count })
+    }
+
     /// Credentials for a new node, with a new identity key.
     pub fn issue(&self, request: &NodeRequest, wall: Time) -> Result<NodeCredentials, TrustError> {
         self.renew(request, new_secret()?, wall)
@@ -238,13 +252,15 @@ impl Authority {
             certificate_pem: certificate.pem(),
             tls_key_pem: tls_key.serialize_pem(),
             trust: self.trust.clone(),
+            coordinators: Vec::new(),
         })
     }
 }
 
 /// All that one node needs to be itself.
 ///
-/// Files `identity.key`, `node.key` (private), `admission.bin`, `node.pem` and `mesh.trust`.
+/// Files `identity.key`, `node.key` (private), `admission.bin`, `node.pem`, `mesh.trust` and
+/// `coordinators.bin`.
 pub struct NodeCredentials {
     /// Signs bundles.
     pub identity: SecretKey,
@@ -256,6 +272,9 @@ pub struct NodeCredentials {
     pub certificate_pem: String,
     /// The private key of the first certificate, PKCS #8.
     pub tls_key_pem: String,
+    /// The mesh's sets of coordinators from the first on; empty in a mesh that has none, whose nodes
+    /// believe no decision.
+    pub coordinators: Vec<CoordinatorSet>,
 }
 
 impl NodeCredentials {
@@ -266,6 +285,7 @@ impl NodeCredentials {
         files::write(&dir.join("admission.bin"), &self.admission.to_bytes(), Access::Public)?;
         files::write(&dir.join("node.pem"), self.certificate_pem.as_bytes(), Access::Public)?;
         files::write(&dir.join("node.key"), self.tls_key_pem.as_bytes(), Access::Private)?;
+        save_coordinators(&dir.join(COORDINATORS_FILE), &self.coordinators)?;
         self.trust.save(&dir.join(TRUST_FILE))
     }
 
@@ -281,7 +301,9 @@ impl NodeCredentials {
         let certificate_pem = files::read_text(&certificate_path, Access::Public, NODE_ADVICE)?;
         let key_path = dir.join("node.key");
         let tls_key_pem = files::read_text(&key_path, Access::Private, NODE_ADVICE)?;
-        let credentials = NodeCredentials { identity, admission, trust, certificate_pem, tls_key_pem };
+        let coordinators = load_coordinators(&dir.join(COORDINATORS_FILE), &trust)?;
+        let credentials =
+            NodeCredentials { identity, admission, trust, certificate_pem, tls_key_pem, coordinators };
         credentials
             .check_certificate()
             .map_err(|error| malformed(&certificate_path, error.to_string(), NODE_ADVICE))?;
@@ -296,6 +318,12 @@ impl NodeCredentials {
     /// The node's name.
     pub fn node(&self) -> NodeId {
         self.admission.node()
+    }
+
+    /// The mesh's coordinators as far as these credentials know; `None` in a mesh that has none.
+    pub fn coordinators(&self) -> Result<Option<Coordinators>, TrustError> {
+        let believed = Coordinators::of_chain(&self.coordinators, &self.trust.verify_key()?);
+        believed.map_err(TrustError::CoordinatorSet)
     }
 
     /// The chain for TLS, the node's own certificate first.
@@ -347,6 +375,32 @@ fn load_admission(path: &Path, identity: &SecretKey, trust: &Trust) -> Result<Ad
         .verify(&trust.verify_key()?, a_valid_second)
         .map_err(|source| TrustError::Admission { path: path.to_owned(), source })?;
     Ok(admission)
+}
+
+/// Sets one behind the other, each with its length (2 bytes) in front.
+fn save_coordinators(path: &Path, sets: &[CoordinatorSet]) -> Result<(), TrustError> {
+    let mut content = BytesMut::new();
+    sets.iter().for_each(|set| put_short(&mut content, &set.to_bytes()));
+    files::write(path, &content, Access::Public)
+}
+
+/// Credentials from before there were sets of coordinators have no such file.
+fn load_coordinators(path: &Path, trust: &Trust) -> Result<Vec<CoordinatorSet>, TrustError> {
+    let content = match files::read(path, Access::Public, NODE_ADVICE) {
+        Ok(content) => content,
+        Err(TrustError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    let refused = |what: String| malformed(path, what, NODE_ADVICE);
+    let (mut reader, mut sets) = (Reader::new(&content), Vec::new());
+    while reader.remaining() > 0 {
+        let set = take_short(&mut reader, SET_BYTES_MAX, "a set of coordinators")
+            .and_then(CoordinatorSet::from_bytes)
+            .map_err(|error| refused(error.to_string()))?;
+        sets.push(set);
+    }
+    Coordinators::of_chain(&sets, &trust.verify_key()?).map_err(|error| refused(error.to_string()))?;
+    Ok(sets)
 }
 
 fn save_seed(path: &Path, secret: &SecretKey) -> Result<(), TrustError> {

@@ -16,7 +16,8 @@ pub mod tls;
 use std::io;
 use std::path::PathBuf;
 
-use starling_core::identity::{AdmissionError, BadLabel};
+use starling_core::identity::set::MEMBERS_MAX;
+use starling_core::identity::{AdmissionError, BadLabel, SetError};
 
 pub use authority::{Authority, NodeCredentials, NodeRequest, Trust};
 pub use certificate::PeerName;
@@ -85,6 +86,15 @@ pub enum TrustError {
         /// Why.
         source: AdmissionError,
     },
+    /// So many coordinators are no set of them; the caller is at fault.
+    #[error("{count} coordinators; a mesh has 1 to {MEMBERS_MAX}, an odd number is best")]
+    Coordinators {
+        /// How many there were.
+        count: usize,
+    },
+    /// The coordinators in a node's credentials are not those of its mesh; whoever issued them is at fault.
+    #[error("the coordinators in these credentials are not believed: {0}; issue new credentials")]
+    CoordinatorSet(SetError),
     /// A certificate could not be made: the key or a name in it does not fit X.509.
     #[error("cannot make a certificate: {0}")]
     Issue(#[from] rcgen::Error),

@@ -47,6 +47,7 @@ impl Mesh {
     /// Everyone starts at once and knows one address: that of the node which `seed_of` names.
     pub fn start(seed_of: impl Fn(&str) -> &'static str) -> Mesh {
         let mut world = World::new(DELAY);
+        world.appoint([0]);
         let coordinator = world.add(plan(Roles::COORDINATOR, "global", "coordinator", seed_of("global")));
         let mut aggregators = [Vec::new(), Vec::new()];
         let mut edges = [Vec::new(), Vec::new()];

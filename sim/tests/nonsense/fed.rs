@@ -7,7 +7,9 @@ use std::time::Duration;
 use starling_aggregator::Aggregator;
 use starling_coordinator::Coordinator;
 use starling_core::id::MeshId;
-use starling_core::identity::{Admission, Roles, SecretKey, Signature, VerifyKey};
+use starling_core::identity::{
+    Admission, CoordinatorSet, Coordinators, Roles, SecretKey, Signature, VerifyKey,
+};
 use starling_core::machine::{Input, Machine, Outbox, Output};
 use starling_core::membership::{Identity, record};
 use starling_core::time::{Now, Time};
@@ -21,6 +23,8 @@ pub struct Cast {
     pub keys: Vec<SecretKey>,
     pub admissions: Vec<Admission>,
     pub authority: VerifyKey,
+    /// Nodes 2 and 5, of which neither is a majority.
+    pub coordinators: Coordinators,
 }
 
 impl Cast {
@@ -52,8 +56,11 @@ pub static CAST: LazyLock<Cast> = LazyLock::new(|| {
         admission.signed_by(if at == 8 { &other } else { &authority })
     };
     let admissions = keys.iter().enumerate().map(admission).collect();
+    let members = [2, 5].map(|at: usize| keys[at].public()).to_vec();
+    let set = CoordinatorSet::first(&authority.signer(), members).expect("two members");
     let authority = VerifyKey::new(&authority.public()).expect("a good key");
-    Cast { keys, admissions, authority }
+    let coordinators = set.verify_first(&authority).expect("it is signed");
+    Cast { keys, admissions, authority, coordinators }
 });
 
 /// Nodes 0, 1 and 2 are the machines under test: one of each role.
@@ -66,6 +73,7 @@ fn machine(role: usize, now: Now) -> Box<dyn Machine> {
         process: 1,
         version: "test".to_string(),
         authority: CAST.authority,
+        coordinators: Some(CAST.coordinators.clone()),
         signer: std::sync::Arc::new(CAST.keys[role].signer()),
     };
     let seeds = vec![address(4), address(role), "nowhere".to_string()];

@@ -48,6 +48,7 @@ impl Simulated {
     /// Starts all nodes; each knows the aggregators' addresses.
     pub fn start() -> Simulated {
         let mut world = World::new(DELAY);
+        world.appoint((0..NODES.len()).filter(|at| NODES[*at].1.has(Roles::COORDINATOR)));
         let is_seed = |roles: Roles| roles == Roles::AGGREGATOR;
         let seeds: Vec<String> =
             NODES.iter().filter(|(_, roles, _)| is_seed(*roles)).map(|(name, ..)| name.to_string()).collect();

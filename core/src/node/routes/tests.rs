@@ -32,8 +32,17 @@ impl Bench {
         let (addresses, version) = (Vec::new(), String::new());
         let mesh = "test".into();
         let signer = std::sync::Arc::new(key.signer());
-        let me =
-            Identity { mesh, admission, incarnation: 1, addresses, process: 0, version, authority, signer };
+        let me = Identity {
+            mesh,
+            admission,
+            incarnation: 1,
+            addresses,
+            process: 0,
+            version,
+            authority,
+            coordinators: None,
+            signer,
+        };
         let neighbours = Neighbours::new(me, Vec::new(), 1);
         let mut bench =
             Bench { routes: Routes::new(1), neighbours, now: Now::default(), view: None, after: Vec::new() };
