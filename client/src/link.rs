@@ -103,6 +103,8 @@ impl Link {
             | Say::Decided(_)
             | Say::Cut(_)
             | Say::Peers(_)
+            | Say::Edges(_)
+            | Say::Agents(_)
             | Say::Value(_) => {}
         }
     }

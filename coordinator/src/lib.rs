@@ -206,10 +206,14 @@ impl Coordinator {
                 self.proposed.push_back((connection, id, entry.clone()));
                 return out.push(Output::Propose(entry));
             }
+            Ask::Edges(_) => {
+                RefusedCode::NotHere.because("this is a coordinator; ask an aggregator of the region")
+            }
             Ask::Subscribe(_)
             | Ask::Unsubscribe(_)
             | Ask::Detach(_)
             | Ask::Locate(_)
+            | Ask::Agents(_)
             | Ask::SetKey(_)
             | Ask::GetKey(_) => {
                 RefusedCode::NotHere.because("this is a coordinator; agents attach to an edge")

@@ -1,5 +1,7 @@
 //! The agents of an edge and the connections that carry them.
 
+mod listing;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;

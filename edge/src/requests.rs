@@ -177,6 +177,8 @@ impl Edge {
             Ask::Update(_) | Ask::WatchCut(_) => {
                 RefusedCode::NotHere.because("this is an edge; ask a coordinator")
             }
+            Ask::Edges(_) => RefusedCode::NotHere.because("this is an edge; ask an aggregator of its region"),
+            Ask::Agents(ask) => Say::Agents(self.hosting.list(&ask, now)),
             Ask::SetKey(set) => match self.on_set_key(now, (connection, id), &set) {
                 Ok(()) => return,
                 Err(say) => *say,

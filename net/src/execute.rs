@@ -108,6 +108,8 @@ impl Executor {
                 | Say::Changed(_)
                 | Say::Gap(_)
                 | Say::Peers(_)
+                | Say::Edges(_)
+                | Say::Agents(_)
                 | Say::Undelivered(_) => {}
             }
         }

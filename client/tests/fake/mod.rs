@@ -260,9 +260,12 @@ fn answer(
                 }
                 Ask::GetKey(_) => Say::Value(Bytes::new()),
                 Ask::Locate(_) => RefusedCode::NotFound.because("no such agent"),
-                Ask::Overview(_) | Ask::Peers(_) | Ask::Update(_) | Ask::WatchCut(_) => {
-                    RefusedCode::NotHere.because("this is an edge")
-                }
+                Ask::Overview(_)
+                | Ask::Peers(_)
+                | Ask::Update(_)
+                | Ask::WatchCut(_)
+                | Ask::Edges(_)
+                | Ask::Agents(_) => RefusedCode::NotHere.because("this is an edge"),
                 Ask::Unsubscribe(_) | Ask::Detach(_) | Ask::SetKey(_) => Say::Done(Empty {}),
             };
             Some(reply(id, say))

@@ -143,6 +143,11 @@ impl Histogram {
     }
 }
 
+/// The least value above those that fall into `bucket`, in nanoseconds.
+pub fn ceiling_nanos(bucket: usize) -> u64 {
+    floor_of(bucket + 1)
+}
+
 /// The quantile `q` (0 to 1) of counts as [`Histogram::counts`] gives, in nanoseconds; the upper
 /// end of its bucket. `None` without values.
 pub fn quantile(counts: &[u64], q: f64) -> Option<u64> {

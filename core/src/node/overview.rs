@@ -3,7 +3,7 @@
 use crate::hot::counters::{BUCKETS, Snapshot, timed};
 use crate::identity::Roles;
 use crate::membership::Neighbours;
-use crate::summary::{Counter, DistributionId, Figure, Global, Tally};
+use crate::summary::{Counter, DistributionId, Figure, Global, Parts, Tally};
 use crate::time::Now;
 use crate::wire::request::{self, Member, Overview, RegionView};
 
@@ -78,15 +78,28 @@ pub fn histogram<'a>(counters: impl IntoIterator<Item = (&'a str, u64)>, name: &
     counts
 }
 
+/// The totals of a summary or figure, named as [`Counter`] does.
+pub fn totals(parts: &Parts) -> Vec<request::Counter> {
+    let total = |counter: &Counter| request::Counter {
+        name: format!("{counter:?}"),
+        value: parts.totals.get(*counter),
+    };
+    Counter::ALL.iter().map(total).collect()
+}
+
+/// Quantiles of the delivery times of a summary or figure, in microseconds; none without any.
+pub fn quantiles(parts: &Parts) -> Vec<request::Counter> {
+    let delivery = parts.distributions.get(&DistributionId::DELIVERY_MICROS);
+    let quantiles = [("delivery_us.p50", 0.5), ("delivery_us.p99", 0.99)];
+    let named = quantiles.iter().filter_map(|(name, q)| {
+        Some(request::Counter { name: (*name).to_string(), value: delivery?.quantile(*q)? as u64 })
+    });
+    named.collect()
+}
+
 fn region_view(name: String, figure: &Figure) -> RegionView {
     let named = |name: &str, value: u64| request::Counter { name: name.to_string(), value };
     let list = |tally: &Tally| tally.iter().map(|(name, value)| named(name, value)).collect();
-    let totals =
-        Counter::ALL.iter().map(|counter| named(&format!("{counter:?}"), figure.parts.totals.get(*counter)));
-    let delivery = figure.parts.distributions.get(&DistributionId::DELIVERY_MICROS);
-    let quantiles = [("delivery_us.p50", 0.5), ("delivery_us.p99", 0.99)];
-    let quantiles =
-        quantiles.iter().filter_map(|(name, q)| Some(named(name, delivery?.quantile(*q)? as u64)));
     RegionView {
         name,
         edges: u32::try_from(figure.cut.edges.len()).unwrap_or(u32::MAX),
@@ -94,8 +107,8 @@ fn region_view(name: String, figure: &Figure) -> RegionView {
         states: list(&figure.parts.counts.states),
         tags: list(&figure.parts.counts.tags),
         distinct: figure.parts.distinct.estimate(),
-        totals: totals.collect(),
-        quantiles: quantiles.collect(),
+        totals: totals(&figure.parts),
+        quantiles: quantiles(&figure.parts),
         ..RegionView::default()
     }
 }

@@ -7,9 +7,14 @@ use prost::Message as _;
 use super::codec::DecodeError;
 use super::frame::{FrameType, frame};
 
+mod listing;
 mod peers;
 mod view;
 
+pub use listing::{
+    AGENTS_LISTED_MAX, AgentView, AgentsView, AskAgents, AskEdges, EDGES_LISTED_MAX, EdgeView, EdgesView,
+    LABELS_LISTED_MAX,
+};
 pub use peers::{AskPeers, PeerView, PeersView};
 pub use view::{ClusterView, DistanceView, LagView, QuorumView, TopologyView};
 
@@ -20,7 +25,7 @@ pub struct Request {
     #[prost(uint64, tag = "1")]
     pub id: u64,
     /// What is asked; none when it is newer than this version.
-    #[prost(oneof = "Ask", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
+    #[prost(oneof = "Ask", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 40, 41")]
     pub ask: Option<Ask>,
 }
 
@@ -57,6 +62,12 @@ pub enum Ask {
     /// Which peers are there?
     #[prost(message, tag = "11")]
     Peers(AskPeers),
+    /// Which edges has the region (aggregators)?
+    #[prost(message, tag = "40")]
+    Edges(AskEdges),
+    /// Which agents are hosted here (edges)?
+    #[prost(message, tag = "41")]
+    Agents(AskAgents),
 }
 
 /// Nothing.
@@ -131,7 +142,7 @@ pub struct Reply {
     #[prost(uint64, tag = "1")]
     pub id: u64,
     /// What is said; none when it is newer than this version.
-    #[prost(oneof = "Say", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14")]
+    #[prost(oneof = "Say", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 40, 41")]
     pub say: Option<Say>,
 }
 
@@ -178,6 +189,12 @@ pub enum Say {
     /// The answer to [`Ask::Peers`].
     #[prost(message, tag = "14")]
     Peers(PeersView),
+    /// The answer to [`Ask::Edges`].
+    #[prost(message, tag = "40")]
+    Edges(EdgesView),
+    /// The answer to [`Ask::Agents`].
+    #[prost(message, tag = "41")]
+    Agents(AgentsView),
 }
 
 /// Why a request was refused.

@@ -10,7 +10,9 @@ use starling_core::identity::{AttachClaim, PublicKey, Roles, Signature};
 use starling_core::machine::{ConnectionSlot, Input, LinkSlot, Output};
 use starling_core::wire::agent::{Candidate, Change, Profile};
 use starling_core::wire::message::{ControlBody, Interest, InterestConfirmed, Located, Superseded, Update};
-use starling_core::wire::request::{Ask, Numbers, RefusedCode, Say, Subscribe, Subscription};
+use starling_core::wire::request::{
+    AgentsView, Ask, AskAgents, Numbers, RefusedCode, Say, Subscribe, Subscription,
+};
 use starling_edge::Edge;
 use support::*;
 
@@ -245,4 +247,40 @@ fn late_and_empty_inputs_change_nothing() {
     edge.input(Input::Disconnected { connection: ONE });
     edge.pass(1000);
     assert_eq!(starling_core::machine::Machine::deadline(&edge.machine), None);
+}
+
+#[test]
+fn agents_are_listed_by_pages_filters_and_id() {
+    let mut bench = bench(&[]);
+    let tagged = |number: u8, tags: &[&str]| {
+        let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
+        let profile = Profile { name: format!("agent-{number}"), state: "busy".into(), tags };
+        Candidate { profile, ..candidate(number, u32::from(number), 1) }
+    };
+    let all = (1..=9).map(|number| tagged(number, if number % 2 == 0 { &["even"] } else { &[] }));
+    attach(&mut bench, all.collect());
+    let mut list = |wanted: AskAgents| match says(&ask(&mut bench, 7, Ask::Agents(wanted)), 7) {
+        Some(Say::Agents(view)) => view.clone(),
+        other => panic!("no list: {other:?}"),
+    };
+    let (mut names, mut cursor) = (Vec::new(), 0);
+    loop {
+        let page = list(AskAgents { cursor, count: 4, ..AskAgents::default() });
+        assert!(page.hosted == 9 && page.agents.len() <= 4, "{page:?}");
+        names.extend(page.agents.into_iter().map(|agent| agent.name));
+        cursor = page.next;
+        if cursor == 0 {
+            break;
+        }
+    }
+    names.sort();
+    assert_eq!(names, (1..=9).map(|number| format!("agent-{number}")).collect::<Vec<_>>());
+    let count = |view: &AgentsView| view.agents.len();
+    assert_eq!(count(&list(AskAgents { tag: "even".into(), ..AskAgents::default() })), 4);
+    assert_eq!(count(&list(AskAgents { state: "idle".into(), ..AskAgents::default() })), 0);
+    assert_eq!(count(&list(AskAgents { name: "t-7".into(), ..AskAgents::default() })), 1);
+    assert_eq!(count(&list(AskAgents { cursor: u64::MAX, ..AskAgents::default() })), 0);
+    let one = list(AskAgents { id: Bytes::copy_from_slice(&agent(4).0), ..AskAgents::default() });
+    assert_eq!((one.agents[0].name.as_str(), &*one.agents[0].tags), ("agent-4", &["even".to_owned()][..]));
+    assert_eq!(count(&list(AskAgents { id: Bytes::from_static(b"x"), ..AskAgents::default() })), 0);
 }

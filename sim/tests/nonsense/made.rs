@@ -34,7 +34,7 @@ use starling_core::wire::message::{
     Versions, update_message,
 };
 use starling_core::wire::request::{
-    Ask, AskPeers, Empty, KeyChange, Numbers, SetKey, Subscribe, Subscription,
+    Ask, AskAgents, AskEdges, AskPeers, Empty, KeyChange, Numbers, SetKey, Subscribe, Subscription,
 };
 use starling_sim::Agent;
 
@@ -329,6 +329,14 @@ pub fn versions() -> impl Strategy<Value = ControlBody> {
     })
 }
 
+fn ask_agents() -> impl Strategy<Value = AskAgents> {
+    let filters = ("[a-c]{0,2}", "[a-c]{0,2}", "[a-c]{0,2}", agent_bytes(), any::<bool>());
+    (any::<u64>(), index(), filters).prop_map(|(cursor, count, (tag, state, name, id, is_by_id))| {
+        let id = if is_by_id { id } else { Bytes::new() };
+        AskAgents { cursor: cursor % 8, count, tag, state, name, id }
+    })
+}
+
 pub fn ask() -> impl Strategy<Value = Ask> {
     let numbers = || vec(index(), 0..5).prop_map(|numbers| Numbers { numbers });
     let subscription = (index(), index(), pattern());
@@ -345,6 +353,8 @@ pub fn ask() -> impl Strategy<Value = Ask> {
         2 => "[a-c]{0,2}".prop_map(Ask::GetKey),
         2 => (0..5_u32, "[a-c]{0,2}", index()).prop_map(|(by, name, count)| Ask::Peers(AskPeers { by, name, count })),
         6 => set_key().prop_map(Ask::SetKey),
+        1 => (any::<u64>(), index()).prop_map(|(after, count)| Ask::Edges(AskEdges { after, count })),
+        1 => ask_agents().prop_map(Ask::Agents),
     ]
 }
 

@@ -29,6 +29,11 @@ fn asks() -> Vec<(Ask, &'static str)> {
         (set(KeyChange::Delete(Empty {})), "09000000410008094a050a016b3200"),
         (Ask::GetKey("k".into()), "050000004100080952016b"),
         (Ask::Peers(AskPeers { by: 1, name: "n".into(), count: 2 }), "0b000000410008095a07080112016e1802"),
+        (Ask::Edges(AskEdges { after: 1, count: 2 }), "1000000041000809c2020b0901000000000000001002"),
+        (
+            Ask::Agents(AskAgents { cursor: 1, count: 2, tag: "t".into(), ..AskAgents::default() }),
+            "0c00000041000809ca0207080110021a0174",
+        ),
     ]
 }
 
@@ -70,6 +75,24 @@ fn says() -> Vec<(Say, &'static str)> {
                 has_asked_others: true,
             }),
             "1300000042000809720f0a016d12016e180322031201702801",
+        ),
+        (
+            Say::Edges(EdgesView {
+                edges: vec![EdgeView { id: 1, name: "e".into(), ..EdgeView::default() }],
+                of: 1,
+                is_more: true,
+                as_of_ms: 3,
+            }),
+            "1900000042000809c202140a0c090100000000000000120165100118012003",
+        ),
+        (
+            Say::Agents(AgentsView {
+                agents: vec![AgentView { name: "a".into(), ..AgentView::default() }],
+                hosted: 2,
+                next: 3,
+                as_of_ms: 4,
+            }),
+            "1000000042000809ca020b0a03120161100218032004",
         ),
     ]
 }
