@@ -12,6 +12,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::execute::Executor;
 use crate::hub::Hub;
 use crate::log::Log;
+use crate::memory;
 
 /// Inputs that wait for the machine; who brings more waits.
 pub(crate) const INPUTS_MAX: usize = 65_536;
@@ -24,6 +25,8 @@ const MEASURED: Duration = Duration::from_millis(250);
 
 /// Of so many times that it is told of, it is told once how far its peers are: once a second.
 const DISTANCES_EVERY: u64 = 4;
+/// Of so many times, the process's memory is looked up once: every two seconds.
+const MEMORY_EVERY: u64 = 8;
 
 /// A machine with all that it drives.
 pub(crate) struct Driver {
@@ -45,7 +48,7 @@ impl Driver {
         let mut measured = interval(MEASURED);
         measured.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut batch = Vec::new();
-        let mut ticks = 0_u64;
+        let (mut ticks, mut resident_bytes) = (0_u64, None);
         loop {
             let deadline = self.machine.deadline();
             let wake = async {
@@ -67,7 +70,12 @@ impl Driver {
                     }
                 }
                 _ = measured.tick() => {
-                    batch.push(Input::Measured(Box::new(hub.plane.counters.snapshot())));
+                    let mut snapshot = hub.plane.counters.snapshot();
+                    if ticks.is_multiple_of(MEMORY_EVERY) {
+                        resident_bytes = memory::resident_bytes();
+                    }
+                    snapshot.counters.extend(resident_bytes.map(|bytes| ("resident_bytes", bytes)));
+                    batch.push(Input::Measured(Box::new(snapshot)));
                     ticks += 1;
                     if ticks.is_multiple_of(DISTANCES_EVERY) {
                         batch.push(Input::Distances(hub.outlets.distances()));

@@ -9,6 +9,7 @@
 //! flow control. Writers (`lane`) are the only tasks that write to a stream.
 
 mod agents;
+pub mod asking;
 mod broadcasts;
 pub mod clock;
 mod driver;
@@ -22,6 +23,7 @@ mod hub;
 mod lane;
 mod link;
 mod log;
+mod memory;
 pub mod node;
 mod outlet;
 pub mod pace;
@@ -34,6 +36,7 @@ pub mod trial;
 pub mod trust;
 mod unsettled;
 
+pub use asking::{Asker, Transport};
 pub use endpoint::CloseCode;
 pub use guest::Guest;
 pub use node::{Node, NodeHandle, NodeSettings, Start, StartError, Udp};

@@ -307,7 +307,7 @@ pub struct Udp {
 /// A running node. Dropping it ends the node at once, without good-bye.
 #[derive(Debug)]
 pub struct NodeHandle {
-    hub: Arc<Hub>,
+    pub(crate) hub: Arc<Hub>,
     address: SocketAddr,
     cut_bytes: u64,
     first_listener: Mutex<Option<broadcast::Receiver<Event>>>,
