@@ -140,8 +140,10 @@ impl From<TrustError> for Failure {
                 format!("the admission in {} does not hold: {source}", path.display()),
                 "issue new credentials for this node",
             ),
-            TrustError::Name { .. } => Failure::new(ExitCode::Usage, error.to_string()),
-            TrustError::Tls(_) | TrustError::Certificate(_) => {
+            TrustError::Name { .. } | TrustError::Coordinators { .. } => {
+                Failure::new(ExitCode::Usage, error.to_string())
+            }
+            TrustError::Tls(_) | TrustError::Certificate(_) | TrustError::CoordinatorSet(_) => {
                 Failure::new(ExitCode::Auth, error.to_string())
             }
             TrustError::Write { .. }
