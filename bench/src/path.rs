@@ -262,4 +262,25 @@ mod tests {
             assert_eq!(passed.delivered, 10 * passed.sent);
         }
     }
+
+    /// Allocations of a bundle on its way in, down to the queues of ten subscribers. What is made once and
+    /// what each pass makes ready does not depend on how many bundles come.
+    fn allocations_of_a_bundle(entries: u64) -> f64 {
+        let payload = Bytes::from_static(&[7; 128]);
+        let prepare = |origin| Sender::prepare(origin, entries, 1, &payload).unwrap();
+        let mut senders: Vec<Sender> = (0..4).map(prepare).collect();
+        let mut count = |bundles: usize| {
+            senders.iter_mut().for_each(|sender| sender.frames.truncate(bundles));
+            allocation_counter::measure(|| assert_eq!(pass(&senders).unwrap().invalid, 0)).count_total
+        };
+        let (many, few) = (count(8), count(2));
+        (many - few) as f64 / (4 * (8 - 2)) as f64
+    }
+
+    #[test]
+    fn an_entry_on_its_way_in_allocates_nothing() {
+        let (small, large) = (allocations_of_a_bundle(16), allocations_of_a_bundle(256));
+        assert!(small > 1.0, "a bundle allocates something, or nothing is counted: {small}");
+        assert!(large < small + 1.0, "{small} allocations for 16 entries and {large} for 256");
+    }
 }
