@@ -423,6 +423,7 @@ impl Machine for Aggregator {
                 self.facts(now, facts, out);
             }
             Input::DialFailed { address } => self.neighbours.dial_failed(now, &address),
+            Input::Candidates { addresses } => self.neighbours.suggest(now, addresses),
             Input::Probe { link, body } => {
                 let facts = self.neighbours.on_probe(now, link, &body, out);
                 self.facts(now, facts, out);

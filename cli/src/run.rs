@@ -223,7 +223,7 @@ fn machine(
 ) -> Box<dyn Machine> {
     let Wishes { mut seeds, strategy, mut presence } = wishes;
     // A silent node does not tell its peers where it listens, nor itself: it would dial itself.
-    seeds.retain(|seed| *seed != start.advertised);
+    seeds.retain(|seed| seed.split('#').next() != Some(start.advertised.as_str()));
     presence.addresses.extend(start.advertised.parse::<SocketAddr>());
     let told = Some(start.advertised).filter(|_| !presence.is_silent);
     let me = Identity {
@@ -262,11 +262,15 @@ fn failure(config: &Config, error: &StartError) -> Failure {
 
 fn tell(output: &Output, level: Level, name: &str, event: &Event) {
     let (of, text) = match event {
-        Event::PeerUp { name, roles, region } => {
+        Event::PeerUp { name, roles, region, .. } => {
             (Level::Debug, format!("link up: {name} ({roles}, {region})"))
         }
-        Event::PeerDown { name, timed_out: true } => (Level::Warn, format!("link down: {name} fell silent")),
-        Event::PeerDown { name, timed_out: false } => (Level::Debug, format!("link down: {name} closed it")),
+        Event::PeerDown { name, timed_out: true, .. } => {
+            (Level::Warn, format!("link down: {name} fell silent"))
+        }
+        Event::PeerDown { name, timed_out: false, .. } => {
+            (Level::Debug, format!("link down: {name} closed it"))
+        }
         Event::PeerLost { name } => (Level::Warn, format!("lost: {name}")),
         Event::PeerSuspected { name } => (Level::Info, format!("{name} does not answer")),
         Event::PeerLeft { name } => (Level::Info, format!("{name} left")),

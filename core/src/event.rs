@@ -1,6 +1,6 @@
 //! Typed events: what a node tells people. Names and formats are given to them elsewhere.
 
-use crate::id::{AgentId, ShortId};
+use crate::id::{AgentId, NodeId, ShortId};
 use crate::topology::manager::Strategy;
 use crate::topology::partition::Status;
 
@@ -9,6 +9,10 @@ use crate::topology::partition::Status;
 pub enum Event {
     /// A link to a peer is up.
     PeerUp {
+        /// The peer.
+        node: NodeId,
+        /// Where it listens, as it says; nowhere if it is silent.
+        addresses: Vec<String>,
         /// The peer's name.
         name: String,
         /// Its roles.
@@ -18,6 +22,8 @@ pub enum Event {
     },
     /// The link to a peer is down.
     PeerDown {
+        /// The peer.
+        node: NodeId,
         /// The peer's name.
         name: String,
         /// Whether it fell silent.

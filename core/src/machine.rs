@@ -90,6 +90,11 @@ pub enum Input {
         /// As in [`Output::Dial`].
         address: String,
     },
+    /// Addresses at which nodes of the mesh may listen, as somebody outside of it says.
+    Candidates {
+        /// As in [`Output::Dial`].
+        addresses: Vec<String>,
+    },
     /// A peer's control message.
     Control {
         /// The link.
@@ -177,7 +182,8 @@ pub enum Input {
 pub enum Output {
     /// Open a link to an address; one attempt, answered by `LinkUp` or `DialFailed`.
     Dial {
-        /// Socket address or host name with port.
+        /// Socket address or host name with port; behind a `#`, if there is one, the full name of the node
+        /// that must answer there, in hexadecimal digits.
         address: String,
     },
     /// Close a link.

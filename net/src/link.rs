@@ -12,7 +12,7 @@ use quinn::{Connection, ConnectionError, RecvStream, SendStream};
 use starling_core::conduct::Offence;
 use starling_core::hot::plane::Touched;
 use starling_core::hot::{self, Report};
-use starling_core::id::ShortId;
+use starling_core::id::{NodeId, ShortId, unhex};
 use starling_core::limits;
 use starling_core::machine::{Input, LinkSlot, Peer};
 use starling_core::time::Time;
@@ -117,7 +117,11 @@ async fn try_dial(hub: &Hub, address: &str) -> Option<Link> {
 }
 
 async fn connect<'a>(hub: &'a Hub, address: &str) -> Option<Verified<'a>> {
-    let addresses = tokio::net::lookup_host(address).await.ok()?;
+    let (place, wanted) = match address.split_once('#') {
+        Some((place, name)) => (place, Some(NodeId(unhex(name)?))),
+        None => (address, None),
+    };
+    let addresses = tokio::net::lookup_host(place).await.ok()?;
     let is_v6 = hub.endpoint.local_addr().ok()?.is_ipv6();
     let mut usable = addresses.filter(|address| is_v6 || address.is_ipv4());
     let server_name = crate::trust::SERVER_NAME;
@@ -126,6 +130,11 @@ async fn connect<'a>(hub: &'a Hub, address: &str) -> Option<Verified<'a>> {
     let name = crate::trust::peer_name(&connection).ok()??;
     if name.node == hub.node {
         connection.close(CloseCode::Myself.into(), b"a node does not link to itself");
+        return None;
+    }
+    if wanted.is_some_and(|wanted| wanted != name.node) {
+        connection.close(CloseCode::Refused.into(), b"this is not the node that was dialled");
+        hub.refused(name.node.short(), "another node was expected at its address, by the fingerprint there");
         return None;
     }
     let Some(right) = hub.registry.begin_dial(name.node) else {

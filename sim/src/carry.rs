@@ -369,6 +369,7 @@ impl World {
             Input::LinkDown { link, timed_out } => 2 << 56 | u64::from(*timed_out) << 40 | u64::from(link.0),
             // Rare, or many in one: their text says all.
             Input::DialFailed { .. }
+            | Input::Candidates { .. }
             | Input::Disconnected { .. }
             | Input::Attach { .. }
             | Input::Changes { .. }

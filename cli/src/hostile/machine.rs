@@ -83,6 +83,7 @@ impl Hostile {
             }
             Input::Wake
             | Input::DialFailed { .. }
+            | Input::Candidates { .. }
             | Input::Control { .. }
             | Input::Probe { .. }
             | Input::Disconnected { .. }

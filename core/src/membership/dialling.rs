@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
-use super::Neighbours;
 use super::known::{Dialling, Known};
+use super::{Neighbours, Seed};
 use crate::machine::{Outbox, Output};
 use crate::time::Now;
 
 pub(super) const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 pub(super) const BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// Suggested addresses that are kept besides the given ones; the oldest make room.
+pub(super) const SUGGESTED_MAX: usize = 64;
+/// Bytes of one suggested address: a host's name, its port, and the full name of a node.
+const SUGGESTED_BYTES_MAX: usize = 256 + 8 + 65;
 
 impl Neighbours {
     /// An address could not be dialled.
@@ -38,6 +42,30 @@ impl Neighbours {
             }
         }
         unreached.into_iter().for_each(|id| self.seek_relay(now, id));
+    }
+
+    /// Somebody outside of the mesh says where its nodes may listen: they are dialled once, and again as
+    /// long as this node is alone. Nothing but who answers there and proves it is believed.
+    pub fn suggest(&mut self, now: Now, addresses: Vec<String>) {
+        for address in addresses.into_iter().take(SUGGESTED_MAX) {
+            let place = address.split_once('#').map_or(address.as_str(), |(place, _)| place);
+            let is_known = |known: &Known| known.addresses.iter().any(|at| at == place);
+            let is_new = !self.seeds.iter().any(|seed| seed.address == address);
+            if !is_new
+                || address.len() > SUGGESTED_BYTES_MAX
+                || self.me.listens_at(&address)
+                || !self.by_link.is_empty() && self.known.values().any(is_known)
+            {
+                continue;
+            }
+            if self.seeds.iter().filter(|seed| !seed.is_given).count() >= SUGGESTED_MAX {
+                let oldest = self.seeds.iter().position(|seed| !seed.is_given);
+                self.seeds.remove(oldest.expect("as many were counted"));
+            }
+            let dialling = Dialling { next: Some(now.mono), ..Dialling::default() };
+            self.seeds.push(Seed { address, is_given: false, dialling });
+            self.due = None;
+        }
     }
 
     pub(super) fn dial_due(&mut self, now: Now, out: &mut Outbox) {

@@ -46,6 +46,12 @@ impl Identity {
         Me { mesh: self.admission.mesh, id, region, incarnation: self.incarnation }
     }
 
+    /// Whether this is where it tells others to dial it; what may stand behind a `#` does not matter.
+    pub fn listens_at(&self, address: &str) -> bool {
+        let place = address.split_once('#').map_or(address, |(place, _)| place);
+        self.addresses.iter().any(|own| own == place)
+    }
+
     /// What it says of itself.
     pub fn record(&self) -> PeerRecord {
         let record = PeerRecord {

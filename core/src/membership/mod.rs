@@ -105,6 +105,8 @@ impl Changed {
 #[derive(Debug)]
 struct Seed {
     address: String,
+    /// Whether it was there from the beginning; others were suggested later and may make room.
+    is_given: bool,
     dialling: Dialling,
 }
 
@@ -136,10 +138,10 @@ pub struct Neighbours {
 impl Neighbours {
     /// A node that knows nobody but the addresses of `seeds`.
     pub fn new(me: Identity, seeds: Vec<String>, seed: u64) -> Neighbours {
-        let seeds = seeds.into_iter().filter(|address| !me.addresses.contains(address));
+        let seeds = seeds.into_iter().filter(|address| !me.listens_at(address));
         let dialling = || Dialling { next: Some(Time::ZERO), ..Dialling::default() };
         Neighbours {
-            seeds: seeds.map(|address| Seed { address, dialling: dialling() }).collect(),
+            seeds: seeds.map(|address| Seed { address, is_given: true, dialling: dialling() }).collect(),
             watching: Watching::new(&me, seed),
             relaying: Relaying::default(),
             place: Place::new(me.short(), me.incarnation),
@@ -270,6 +272,8 @@ impl Neighbours {
         self.by_link.insert(link, id);
         self.changed = self.changed.max(Changed::of(link));
         out.event(Event::PeerUp {
+            node,
+            addresses: known.addresses.clone(),
             name: known.admission.name.to_string(),
             roles: known.admission.roles.to_string(),
             region: known.admission.region.to_string(),
@@ -326,7 +330,7 @@ impl Neighbours {
             known.dialling = Dialling { next: is_wanted.then_some(again), ..Dialling::default() };
         }
         self.changed = self.changed.max(Changed::of(link));
-        out.event(Event::PeerDown { name: known.admission.name.to_string(), timed_out });
+        out.event(Event::PeerDown { node: known.node, name: known.admission.name.to_string(), timed_out });
         facts.push(Fact::Down(id, link));
         if is_watched {
             if !link.is_relayed() {

@@ -4,7 +4,7 @@ mod telling;
 
 use std::sync::Arc;
 
-use super::dialling::BACKOFF_MAX;
+use super::dialling::{BACKOFF_MAX, SUGGESTED_MAX};
 use super::*;
 use crate::wire::message::Peers;
 use bytes::Bytes;
@@ -401,5 +401,43 @@ fn where_a_node_is_and_in_which_life_is_believed_from_itself_alone() {
     let peer = Peer { incarnation: 3, ..peer(5, Roles::EDGE, "east") };
     assert_eq!(node.link_up(at(2), LinkSlot(1), peer, &mut out), vec![]);
     assert!(out.drain().any(|output| matches!(output, Output::HangUp { .. })));
+    node.check();
+}
+
+#[test]
+fn suggested_addresses_are_dialled_once_bounded_and_never_instead_of_given_ones() {
+    let (mut node, mut out) = (me(Roles::EDGE, &["given:1"]), Outbox::new());
+    node.wake(at(0), &mut out);
+    assert_eq!(dials(&mut out), ["given:1"]);
+    let name = "0".repeat(64);
+    let mut some = vec!["me:1".to_owned(), format!("me:1#{name}"), "given:1".to_owned()];
+    some.push(format!("found:1#{name}"));
+    some.push("x".repeat(400));
+    node.suggest(at(10), some.clone());
+    node.wake(at(10), &mut out);
+    assert_eq!(dials(&mut out), [format!("found:1#{name}")]);
+    node.suggest(at(20), some);
+    node.wake(at(20), &mut out);
+    assert!(dials(&mut out).is_empty(), "what is being dialled is not dialled again");
+
+    // However many come, so many are kept, and the given one stays.
+    for round in 0..5_u64 {
+        let flood = (0..100).map(|n| format!("flood-{round}-{n}:1")).collect();
+        node.suggest(at(30 + round), flood);
+        node.wake(at(30 + round), &mut out);
+        assert_eq!(dials(&mut out).len(), SUGGESTED_MAX);
+    }
+    node.wake(at(30_000), &mut out);
+    let again = dials(&mut out);
+    assert_eq!(again.len(), SUGGESTED_MAX + 1);
+    assert!(again.contains(&"given:1".to_owned()));
+
+    // Who is linked dials only what no known peer says is its own.
+    let friend = other(false);
+    node.link_up(at(40_000), LinkSlot(1), peer(friend, Roles::EDGE, "east"), &mut out);
+    dials(&mut out);
+    node.suggest(at(40_001), vec![format!("node-{friend}:1"), "stranger:1".to_owned()]);
+    node.wake(at(40_001), &mut out);
+    assert_eq!(dials(&mut out), ["stranger:1"]);
     node.check();
 }

@@ -48,6 +48,7 @@ pub enum Op {
     LinkUp(u32, usize, u64, Vec<String>),
     LinkDown(u32, bool),
     DialFailed(String),
+    Candidates(Vec<String>),
     Control(u32, ControlBody),
     State(u32, Bundle),
     Probe(u32, Bytes),
@@ -369,6 +370,7 @@ pub fn op() -> impl Strategy<Value = Op> {
         10 => (0..6_u32, 0..9_usize, number(), addresses).prop_map(|(l, n, i, a)| Op::LinkUp(l, n, i, a)),
         2 => (0..6_u32, any::<bool>()).prop_map(|(link, timed_out)| Op::LinkDown(link, timed_out)),
         1 => (0..10_usize).prop_map(|node| Op::DialFailed(address(node))),
+        1 => vec((0..10_usize).prop_map(address), 0..4).prop_map(Op::Candidates),
         30 => (0..6_u32, control()).prop_map(|(link, body)| Op::Control(link, body)),
         4 => (0..6_u32, probe_bytes()).prop_map(|(link, body)| Op::Probe(link, body)),
         6 => (0..6_u32, state_bundle()).prop_map(|(link, bundle)| Op::State(link, bundle)),
@@ -398,6 +400,7 @@ impl Op {
             }
             Op::LinkDown(link, timed_out) => Input::LinkDown { link: LinkSlot(link), timed_out },
             Op::DialFailed(address) => Input::DialFailed { address },
+            Op::Candidates(addresses) => Input::Candidates { addresses },
             Op::Control(link, body) => Input::Control { link: LinkSlot(link), body },
             Op::Probe(link, body) => Input::Probe { link: LinkSlot(link), body },
             Op::State(link, bundle) => Input::State { link: LinkSlot(link), bundle: Box::new(bundle) },
