@@ -5,7 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::args::{
     AgentsArgs, BenchArgs, BenchPartArgs, BudgetArgs, ChaosArgs, ClientOptions, CompletionsArgs, ConfigArgs,
     DevArgs, HostileArgs, InitArgs, InspectArgs, KeyArgs, LoadtestArgs, PeersArgs, PingArgs, PublishArgs,
-    RunArgs, SendArgs, SimArgs, SubscribeArgs, TopologyArgs,
+    RegistrarArgs, RunArgs, SendArgs, ShippedArgs, SimArgs, SubscribeArgs, TopologyArgs,
 };
 use crate::output::Format;
 
@@ -94,6 +94,10 @@ pub enum Command {
     /// Run a hostile node, as `chaos badboy` does.
     #[command(hide = true)]
     Hostile(Box<HostileArgs>),
+    /// List live nodes in DNS, so that others find the mesh.
+    Registrar(RegistrarArgs),
+    /// Sign a list of peers that is shipped with a release.
+    Shipped(ShippedArgs),
     /// Check or show a node's configuration.
     Config(ConfigArgs),
     /// Print the completion script for a shell.

@@ -10,7 +10,7 @@ use starling_cli::exit::{self, Failure};
 use starling_cli::output::Output;
 use starling_cli::{
     bench, chaos, completions, config_command, dev, hostile, init, inspect, key, loadtest, messages,
-    run as nodes, sim, version,
+    registrar, run as nodes, shipped, sim, version,
 };
 
 fn main() -> process::ExitCode {
@@ -45,6 +45,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Sim(args) => sim::run(&args, &output),
         Command::Chaos(args) => chaos::run(&args, &output),
         Command::Hostile(args) => hostile::run(&args, &output),
+        Command::Registrar(args) => registrar::run(&args, &output),
+        Command::Shipped(args) => shipped::run(&args, &output),
         Command::Config(args) => config_command::run(&args, &output),
         Command::Completions(args) => completions::run(&args, &output),
         Command::Version => version::run(&output),

@@ -15,6 +15,7 @@ use starling_core::machine::Machine;
 use starling_core::membership::Identity;
 use starling_core::node::peering::Presence;
 use starling_core::topology::{Status, Strategy};
+use starling_discovery::finder::Finder;
 use starling_edge::Edge;
 use starling_net::shaping::{Rule, Shaper, links};
 use starling_net::trust::{NodeCredentials, install_crypto};
@@ -23,6 +24,7 @@ use tokio::task::JoinSet;
 
 use crate::args::RunArgs;
 use crate::config::{Config, Level};
+use crate::discovery;
 use crate::exit::{ExitCode, Failure};
 use crate::hostile::Lie;
 use crate::output::Output;
@@ -92,6 +94,10 @@ async fn run_nodes(configs: &[Config], bad: &Bad, is_child: bool, output: &Outpu
     for (config, handle) in configs.iter().zip(&handles) {
         output.note(&format!("{} listens on {}", config.name, handle.address()));
     }
+    let mut finders = Vec::new();
+    for (config, handle) in configs.iter().zip(&handles) {
+        finders.push(discovery::start(config, handle, output)?);
+    }
     let mut stories = JoinSet::new();
     for (config, handle) in configs.iter().zip(&handles) {
         let (name, level, output) = (config.name.to_string(), config.log, output.clone());
@@ -107,6 +113,8 @@ async fn run_nodes(configs: &[Config], bad: &Bad, is_child: bool, output: &Outpu
         () = stdin_closed(), if is_child => None,
         failed = first_failure(&handles) => Some(failed),
     };
+    let mut stopping: JoinSet<()> = finders.into_iter().map(Finder::stop).collect();
+    while stopping.join_next().await.is_some() {}
     stop_nodes(handles).await;
     match failed {
         None => Ok(()),

@@ -11,6 +11,8 @@ mod bench;
 mod chaos;
 #[path = "mesh/dev.rs"]
 mod dev;
+#[path = "mesh/discovery.rs"]
+mod discovery;
 #[path = "mesh/interest.rs"]
 mod interest;
 #[path = "mesh/keys.rs"]

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each crate may use of the others. A crate that is not here is refused.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("starling-core", &[]),
     ("starling-edge", &["starling-core"]),
     ("starling-aggregator", &["starling-core"]),
@@ -31,6 +31,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
         "starling-chaos",
         &["starling-core", "starling-hostile", "starling-net", "starling-client", "starling-loadtest"],
     ),
+    ("starling-discovery", &["starling-core"]),
     (
         "starling",
         &[
@@ -38,6 +39,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
             "starling-edge",
             "starling-aggregator",
             "starling-coordinator",
+            "starling-discovery",
             "starling-hostile",
             "starling-net",
             "starling-client",

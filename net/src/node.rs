@@ -45,6 +45,8 @@ use crate::{agents, endpoint, link};
 
 /// Events that wait for a listener; one that is slower misses the oldest.
 const EVENTS_MAX: usize = 256;
+/// Listeners that hear a node's events from its start: one tells people, one remembers peers.
+const FIRST_LISTENERS: usize = 2;
 /// How long a machine may take to say good-bye.
 const GOOD_BYE: Duration = Duration::from_secs(3);
 /// How long what is queued may take to arrive when a node stops, and its connections to close.
@@ -171,9 +173,9 @@ impl Node {
         let hub = Arc::new(make_hub(&settings, (clock, me), &advertised, socket, inputs)?);
         let seed = entropy()?;
         let machine = make_machine(Start { me, admission, node, advertised, seed, now });
-        let first_listener = Mutex::new(Some(hub.events.subscribe()));
+        let first_listeners = Mutex::new((0..FIRST_LISTENERS).map(|_| hub.events.subscribe()).collect());
         spawn_tasks(&hub, machine, received, (log, entries));
-        Ok(NodeHandle { hub, address, cut_bytes, first_listener, is_stopped: AtomicBool::new(false) })
+        Ok(NodeHandle { hub, address, cut_bytes, first_listeners, is_stopped: AtomicBool::new(false) })
     }
 }
 
@@ -310,7 +312,7 @@ pub struct NodeHandle {
     pub(crate) hub: Arc<Hub>,
     address: SocketAddr,
     cut_bytes: u64,
-    first_listener: Mutex<Option<broadcast::Receiver<Event>>>,
+    first_listeners: Mutex<Vec<broadcast::Receiver<Event>>>,
     is_stopped: AtomicBool,
 }
 
@@ -354,10 +356,10 @@ impl NodeHandle {
         sent
     }
 
-    /// Its events: the first listener hears those since the start, others from now on. One that is
-    /// slow misses the oldest of 1,024.
+    /// Its events: the first two listeners hear those since the start, others from now on. One that is
+    /// slow misses the oldest of 256.
     pub fn events(&self) -> broadcast::Receiver<Event> {
-        let first = self.first_listener.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let first = self.first_listeners.lock().unwrap_or_else(PoisonError::into_inner).pop();
         first.unwrap_or_else(|| self.hub.events.subscribe())
     }
 

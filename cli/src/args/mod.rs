@@ -13,7 +13,9 @@ pub mod inspect;
 pub mod key;
 pub mod loadtest;
 pub mod messages;
+pub mod registrar;
 pub mod run;
+pub mod shipped;
 pub mod sim;
 
 pub use bench::{BenchArgs, BenchCommand, BenchPartArgs};
@@ -28,7 +30,9 @@ pub use inspect::{AgentsArgs, BudgetArgs, InspectArgs, PeersArgs, PingArgs, Topo
 pub use key::{KeyArgs, KeyCommand};
 pub use loadtest::{LoadProfile, LoadtestArgs};
 pub use messages::{PublishArgs, SendArgs, SubscribeArgs};
+pub use registrar::RegistrarArgs;
 pub use run::RunArgs;
+pub use shipped::ShippedArgs;
 pub use sim::SimArgs;
 
 #[cfg(test)]

@@ -25,6 +25,14 @@ pub enum Kind {
     Switch,
     /// Some names of 1 to 64 bytes without space.
     Words,
+    /// A file.
+    File,
+    /// A domain.
+    Domain,
+    /// http://HOST:PORT.
+    Url,
+    /// An ed25519 public key in 64 hexadecimal digits.
+    PublicKey,
 }
 
 impl Kind {
@@ -39,6 +47,10 @@ impl Kind {
             | Kind::Preset
             | Kind::Strategy
             | Kind::Switch
+            | Kind::File
+            | Kind::Domain
+            | Kind::Url
+            | Kind::PublicKey
             | Kind::Level => false,
         }
     }
@@ -73,7 +85,7 @@ pub struct Key {
 }
 
 /// All keys, in the order in which they are shown.
-pub static KEYS: [Key; 16] = [
+pub static KEYS: [Key; 21] = [
     Key {
         table: "node",
         name: "name",
@@ -176,7 +188,7 @@ pub static KEYS: [Key; 16] = [
         kind: Kind::Addresses,
         absent: Absent::Default(""),
         example: "[\"coordinator.example.org:7420\"]",
-        about: "addresses, host:port, of nodes to begin with",
+        about: "addresses, host:port, of nodes to begin with; #NODE behind it refuses any other node there",
     },
     Key {
         table: "mesh",
@@ -193,6 +205,46 @@ pub static KEYS: [Key; 16] = [
         absent: Absent::Default("hybrid"),
         example: "\"hybrid\"",
         about: "random, latency, hybrid or geographic: whom it compares its state with",
+    },
+    Key {
+        table: "discovery",
+        name: "domain",
+        kind: Kind::Domain,
+        absent: Absent::Unset,
+        example: "\"mesh.example.org\"",
+        about: "the domain whose DNS names peers, by SRV and TXT records of _starling._udp",
+    },
+    Key {
+        table: "discovery",
+        name: "resolver",
+        kind: Kind::Socket,
+        absent: Absent::Unset,
+        example: "\"127.0.0.1:53\"",
+        about: "the DNS server that is asked, IP address and port, instead of those of the system",
+    },
+    Key {
+        table: "discovery",
+        name: "registrar",
+        kind: Kind::Url,
+        absent: Absent::Unset,
+        example: "\"http://registrar.example.org:7480\"",
+        about: "the registrar, which is asked for peers, and lists this node unless it is silent",
+    },
+    Key {
+        table: "discovery",
+        name: "shipped",
+        kind: Kind::File,
+        absent: Absent::Unset,
+        example: "\"peers.list\"",
+        about: "a signed list of peers that came with the release, relative to this file",
+    },
+    Key {
+        table: "discovery",
+        name: "release_key",
+        kind: Kind::PublicKey,
+        absent: Absent::Unset,
+        example: "\"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\"",
+        about: "a key that may have signed discovery.shipped besides the mesh's authority",
     },
     Key {
         table: "log",
@@ -238,7 +290,7 @@ mod tests {
 
     #[test]
     fn keys_of_a_table_stand_together_and_are_found() {
-        assert_eq!(tables().collect::<Vec<_>>(), ["node", "listen", "mesh", "log"]);
+        assert_eq!(tables().collect::<Vec<_>>(), ["node", "listen", "mesh", "discovery", "log"]);
         for key in &KEYS {
             assert_eq!(find(&key.path()), Some(key));
             assert_eq!(key.example.starts_with('['), key.kind.is_list(), "{}", key.path());

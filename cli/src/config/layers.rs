@@ -7,15 +7,18 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use starling_core::identity::{Label, Roles};
+use starling_core::id::{NodeId, unhex};
+use starling_core::identity::{Label, PublicKey, Roles, VerifyKey};
 use starling_core::node::peering::Presence;
 use starling_core::registry::Capabilities;
 use starling_core::registry::exchange::NAME_BYTES_MAX;
+use starling_discovery::dns::service_name;
+use starling_discovery::registration::RegistrarError;
 
 use super::error::{ConfigError, Place};
 use super::file;
 use super::keys::{self, Absent, KEYS, Key, Kind};
-use super::{Config, Level, Preset, Strategy, part_name, single_roles};
+use super::{Config, Discovery, Level, Preset, Strategy, part_name, single_roles};
 use crate::suggest;
 
 /// Seeds that one file may name.
@@ -154,7 +157,7 @@ impl Settings {
         self.get(key).map_or(Origin::Default, |setting| setting.origin.clone())
     }
 
-    /// The directory that a key means: relative to the file when the file or the default says so,
+    /// The directory or file that a key means: relative to the file when the file or the default says so,
     /// to where the command was typed when a variable or a flag does.
     fn directory(&self, path: &str) -> Result<PathBuf, ConfigError> {
         let (key, setting) = self.required(path)?;
@@ -187,6 +190,7 @@ impl Settings {
             seeds: self.seeds()?,
             preset: self.parsed("mesh.preset", |text| one_of(&Preset::NAMES, text))?,
             strategy: self.parsed("mesh.strategy", |text| one_of(&Strategy::NAMES, text))?,
+            discovery: self.discovery()?,
             log: self.parsed("log.level", |text| one_of(&Level::NAMES, text))?,
         };
         self.check_parts(&config)?;
@@ -262,6 +266,29 @@ impl Settings {
         if roles.is_empty() { Err(invalid(key, setting, "a node has at least one role")) } else { Ok(roles) }
     }
 
+    fn discovery(&self) -> Result<Discovery, ConfigError> {
+        let domain = |text: &str| match service_name(text) {
+            Ok(_) => Ok(text.to_owned()),
+            Err(error) => Err(error.to_string()),
+        };
+        let key = |text: &str| {
+            let key = unhex(text).map(PublicKey).filter(|key| VerifyKey::new(key).is_some());
+            key.ok_or_else(|| "it is no ed25519 public key in 64 hexadecimal digits".to_owned())
+        };
+        Ok(Discovery {
+            domain: self.optional("discovery.domain", domain)?,
+            resolver: self.optional("discovery.resolver", socket)?,
+            registrar: self.optional("discovery.registrar", |text| {
+                text.parse().map_err(|error: RegistrarError| error.to_string())
+            })?,
+            shipped: match self.optional("discovery.shipped", |text| Ok(text.to_owned()))? {
+                Some(_) => Some(self.directory("discovery.shipped")?),
+                None => None,
+            },
+            release_key: self.optional("discovery.release_key", key)?,
+        })
+    }
+
     /// Capabilities and services share one record; the key at fault is the one with which it is too much.
     fn capabilities(&self) -> Result<Capabilities, ConfigError> {
         let (key, setting) = self.required("node.capabilities")?;
@@ -298,7 +325,7 @@ impl Settings {
         }
         let checked = seeds
             .iter()
-            .map(|seed| address(seed).map_err(|why| invalid(key, setting, format!("{seed:?}: {why}"))));
+            .map(|seed| seed_address(seed).map_err(|why| invalid(key, setting, format!("{seed:?}: {why}"))));
         checked.collect()
     }
 }
@@ -327,6 +354,16 @@ fn socket(text: &str) -> Result<SocketAddr, String> {
     let address = SocketAddr::from_str(text);
     let address = address.map_err(|_| "it is not an IP address and a port".to_owned())?;
     if address.port() == 0 { Err("port 0 is one that nobody could find".to_owned()) } else { Ok(address) }
+}
+
+/// Checks `host:port`, behind which there may be `#` and the full name of the node that is there.
+fn seed_address(text: &str) -> Result<String, String> {
+    let (place, name) = text.split_once('#').unzip();
+    address(place.unwrap_or(text))?;
+    match name.is_none_or(|name| name.parse::<NodeId>().is_ok()) {
+        true => Ok(text.to_owned()),
+        false => Err("behind the # there are not 64 hexadecimal digits".to_owned()),
+    }
 }
 
 /// Checks `host:port`: an IPv6 address in brackets, an IPv4 address or a name of a machine.

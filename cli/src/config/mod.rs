@@ -9,9 +9,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use starling_core::identity::{Label, Roles};
+use starling_core::identity::{Label, PublicKey, Roles};
 use starling_core::registry::Capabilities;
 use starling_core::topology::Strategy;
+use starling_discovery::registration::RegistrarUrl;
 
 pub mod check;
 mod error;
@@ -57,8 +58,25 @@ pub struct Config {
     pub preset: Preset,
     /// `mesh.strategy`: how peers are chosen.
     pub strategy: Strategy,
+    /// `[discovery]`: where peers are looked for.
+    pub discovery: Discovery,
     /// `log.level`.
     pub log: Level,
+}
+
+/// Where peers are looked for besides the seeds and the peers that the node knew.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Discovery {
+    /// `discovery.domain`.
+    pub domain: Option<String>,
+    /// `discovery.resolver`: the DNS server, if not the system's.
+    pub resolver: Option<SocketAddr>,
+    /// `discovery.registrar`.
+    pub registrar: Option<RegistrarUrl>,
+    /// `discovery.shipped`: a signed list of peers.
+    pub shipped: Option<PathBuf>,
+    /// `discovery.release_key`: who may have signed it besides the authority.
+    pub release_key: Option<PublicKey>,
 }
 
 /// What the network between the nodes is like.

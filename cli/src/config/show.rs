@@ -65,12 +65,13 @@ impl Render for Shown {
 fn effective(config: &Config, settings: &Settings, key: &Key) -> Option<toml::Value> {
     let directory = match key.name {
         "credentials" => &config.credentials,
+        "shipped" => config.discovery.shipped.as_ref().unwrap_or(&config.data),
         _ => &config.data,
     };
     let text = |text: &str| toml::Value::String(text.to_owned());
     let setting = settings.get(key)?;
     Some(match (&setting.value, key.kind) {
-        (_, Kind::Directory) => {
+        (_, Kind::Directory | Kind::File) => {
             let whole = std::path::absolute(directory).unwrap_or_else(|_| directory.clone());
             text(&whole.display().to_string())
         }

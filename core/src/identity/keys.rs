@@ -46,6 +46,10 @@ pub enum Context {
     Record,
     /// What a node says in the peer protocol, by its identity key.
     Peer,
+    /// What a node says to a registrar, by its identity key.
+    Registration,
+    /// A list of peers that is shipped with a release, by the mesh's authority or a release key.
+    Shipped,
 }
 
 impl Context {
@@ -62,6 +66,8 @@ impl Context {
             Context::Membership => b"starling/member1",
             Context::Record => b"starling/record1",
             Context::Peer => b"starling/peers-1",
+            Context::Registration => b"starling/regist1",
+            Context::Shipped => b"starling/shipped",
         }
     }
 

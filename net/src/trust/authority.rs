@@ -170,6 +170,11 @@ impl Authority {
         &self.trust
     }
 
+    /// The key that signs admissions, and lists of peers that are shipped.
+    pub fn root(&self) -> &SecretKey {
+        &self.root
+    }
+
     /// Writes the files into `dir`, which is made if it is missing.
     pub fn save(&self, dir: &Path) -> Result<(), TrustError> {
         files::create_dir(dir)?;
