@@ -48,6 +48,10 @@ pub enum Context {
     Peer,
     /// What a node says to a registrar, by its identity key.
     Registration,
+    /// What an edge's summary commits to, by the edge's identity key.
+    Summary,
+    /// What a region's figure commits to, by the identity key of the aggregator that folded it.
+    Figure,
     /// A list of peers that is shipped with a release, by the mesh's authority or a release key.
     Shipped,
 }
@@ -67,6 +71,8 @@ impl Context {
             Context::Record => b"starling/record1",
             Context::Peer => b"starling/peers-1",
             Context::Registration => b"starling/regist1",
+            Context::Summary => b"starling/summary",
+            Context::Figure => b"starling/figure1",
             Context::Shipped => b"starling/shipped",
         }
     }

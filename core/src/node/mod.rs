@@ -2,6 +2,7 @@
 //!
 //! Components of core do not import one another; what one learns and another needs is carried here.
 
+pub mod audit;
 #[cfg(test)]
 mod cast;
 pub mod missed;

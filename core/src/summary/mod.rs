@@ -12,6 +12,8 @@
 //! This module depends on [`crate::id`], [`crate::time`] and [`crate::wire::codec`] only.
 //! Start at [`Summary`].
 
+pub mod attaches;
+pub mod bound;
 pub mod commitment;
 pub mod counts;
 pub mod cut;
@@ -28,6 +30,7 @@ pub mod rates;
 pub mod summary;
 pub mod update;
 
+pub use attaches::{AttachCommitment, AttachLeaf, AttachOpening, AttachTree};
 pub use commitment::{Commitment, Leaf, Opening};
 pub use counts::{Counts, Tally};
 pub use cut::{Cut, EdgeVersion};
