@@ -64,7 +64,12 @@ impl SignedSummary {
     /// Whether the edge with this key said so.
     pub fn is_by(&self, mesh: MeshId, edge: &VerifyKey) -> bool {
         let is_its = NodeId::of_key(&edge.public().0).short() == self.leaf.edge;
-        is_its && edge.verify(Context::Summary, &SignedSummary::said(mesh, &self.leaf, &self.attaches), &self.signature)
+        is_its
+            && edge.verify(
+                Context::Summary,
+                &SignedSummary::said(mesh, &self.leaf, &self.attaches),
+                &self.signature,
+            )
     }
 
     /// What its agents are opened against.
@@ -183,7 +188,12 @@ pub fn claim_digest(claim: &AttachClaim, terms: &AttachTerms) -> [u8; 32] {
 /// Whether an opened leaf is of an agent that let the edge speak for it: the claim behind its digest is by the
 /// agent's key, for this edge in this life. An agent that the edge made up itself passes too: agents are not
 /// admitted.
-pub fn is_attached(summary: &SignedSummary, opening: &AttachOpening, claim: &AttachClaim, terms: &AttachTerms) -> bool {
+pub fn is_attached(
+    summary: &SignedSummary,
+    opening: &AttachOpening,
+    claim: &AttachClaim,
+    terms: &AttachTerms,
+) -> bool {
     let leaf = &opening.leaf;
     opening.is_of(&summary.attaches())
         && (leaf.agent, leaf.session) == (claim.agent(), claim.session)

@@ -34,10 +34,10 @@ async fn ask(address: SocketAddr) -> std::io::Result<bool> {
         // A port where nothing listens is told by the system as an error of either call.
         if socket.send(&packet).await.is_ok() {
             let mut answer = [0; PACKET_BYTES];
-            if let Ok(Ok(length)) = timeout(ANSWER_MAX, socket.recv(&mut answer)).await {
-                if is_answer(&answer[..length], &ids) {
-                    return Ok(true);
-                }
+            if let Ok(Ok(length)) = timeout(ANSWER_MAX, socket.recv(&mut answer)).await
+                && is_answer(&answer[..length], &ids)
+            {
+                return Ok(true);
             }
         }
     }
