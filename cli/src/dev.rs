@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::IsTerminal;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -49,6 +49,9 @@ pub fn run(args: &DevArgs, output: &Output) -> Result<(), Failure> {
         refuse_taken(node)?;
     }
     let traces = prepare()?;
+    for http in nodes.iter().filter_map(|node| node.http) {
+        refuse_taken_http(http)?;
+    }
     let (context, directory) = (traces.context.clone(), traces.directory.clone());
     let plan = Plan {
         mesh: "dev".into(),
@@ -76,12 +79,22 @@ fn plan_nodes(args: &DevArgs) -> Result<Vec<PlannedNode>, Failure> {
     let refuse =
         || Failure::new(ExitCode::Usage, format!("{count} nodes need UDP ports up to {last}, beyond 65535"));
     u16::try_from(last).map_err(|_| refuse())?;
+    let shown = 1 + args.regions * args.aggregators;
+    let last_http = u32::from(args.http_port) + shown - 1;
+    let refuse = || {
+        Failure::new(ExitCode::Usage, format!("{shown} nodes need TCP ports up to {last_http}, beyond 65535"))
+    };
+    u16::try_from(last_http).map_err(|_| refuse())?;
     let mut nodes: Vec<PlannedNode> = Vec::new();
-    let mut add = |name: String, roles, region: String| {
+    let mut add = |name: String, roles: Roles, region: String| {
         let process = nodes.len();
+        // The coordinator and the aggregators come first, so their HTTP ports follow one another too.
+        let is_shown = !roles.has(Roles::EDGE);
+        let http = is_shown.then(|| args.http_port + u16::try_from(process).unwrap_or(u16::MAX));
+        let http = http.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
         let port = args.quic_port + u16::try_from(process).unwrap_or(u16::MAX);
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        nodes.push(PlannedNode { name, roles, region, address, http: None, process });
+        nodes.push(PlannedNode { name, roles, region, address, http, process });
     };
     add("coordinator".into(), Roles::COORDINATOR, "global".into());
     for region in 0..args.regions {
@@ -104,6 +117,16 @@ fn refuse_taken(node: &PlannedNode) -> Result<(), Failure> {
             format!("cannot listen on udp {}: {error}", node.address),
         )
         .with_help("is another `starling dev` running? stop it, or choose other ports with --quic-port")),
+    }
+}
+
+fn refuse_taken_http(address: SocketAddr) -> Result<(), Failure> {
+    match TcpListener::bind(address) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            Err(Failure::new(ExitCode::Configuration, format!("cannot listen on tcp {address}: {error}"))
+                .with_help("stop what listens there, or choose other ports with --http-port"))
+        }
     }
 }
 
@@ -224,6 +247,12 @@ fn introduce(mesh: &LocalMesh, output: &Output) {
         let process = mesh.process_of(&node.name).unwrap_or(0);
         let (name, roles, region) = (&node.name, node.roles.to_string(), &node.region);
         output.note(&format!("  {name:20} {roles:12} {region:8} {}  pid {process}", node.address));
+    }
+    output.note("\nIn a browser:");
+    for node in nodes {
+        if let Some(http) = node.http {
+            output.note(&format!("  http://{http}/  {}", node.name));
+        }
     }
     output.note("\nIn another terminal:");
     output.note("  starling status");

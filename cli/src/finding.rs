@@ -154,6 +154,17 @@ impl Found {
     /// # Errors
     /// It does not answer, or refuses.
     pub async fn ask(&self, address: &str, ask: Ask) -> Result<Say, Failure> {
+        match self.say(address, ask).await? {
+            Say::Refused(refused) => Err(refusal(refused.code, &refused.text)),
+            say => Ok(say),
+        }
+    }
+
+    /// One question to one node, whose answer may be a refusal.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn say(&self, address: &str, ask: Ask) -> Result<Say, Failure> {
         let (session, mut answers) = self.open(address).await?;
         session
             .request(&Request { id: 1, ask: Some(ask) })
@@ -161,9 +172,6 @@ impl Found {
         let answer = tokio::time::timeout(self.timeout, answers.recv()).await;
         session.close();
         match answer {
-            Ok(Some(Reply { say: Some(Say::Refused(refused)), .. })) => {
-                Err(refusal(refused.code, &refused.text))
-            }
             Ok(Some(Reply { say: Some(say), .. })) => Ok(say),
             Ok(Some(Reply { say: None, .. })) => Err(Failure::new(
                 ExitCode::Failed,

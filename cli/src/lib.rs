@@ -28,6 +28,7 @@ pub mod messages;
 pub mod output;
 pub mod registrar;
 pub mod run;
+mod serving;
 pub mod shipped;
 pub mod signals;
 pub mod sim;

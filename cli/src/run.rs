@@ -8,18 +8,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use starling_aggregator::Aggregator;
+use starling_api::Served;
 use starling_coordinator::Coordinator;
 use starling_core::event::Event;
 use starling_core::identity::{Coordinators, Roles, SecretKey, VerifyKey};
 use starling_core::machine::Machine;
 use starling_core::membership::Identity;
 use starling_core::node::peering::Presence;
-use starling_core::topology::{Status, Strategy};
+use starling_core::topology::Strategy;
 use starling_discovery::finder::Finder;
 use starling_edge::Edge;
 use starling_net::shaping::{Rule, Shaper, links};
 use starling_net::trust::{NodeCredentials, install_crypto};
 use starling_net::{Node, NodeHandle, NodeSettings, Start, StartError};
+use starling_observe::story::story;
+use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::task::JoinSet;
 
 use crate::args::RunArgs;
@@ -28,6 +31,7 @@ use crate::discovery;
 use crate::exit::{ExitCode, Failure};
 use crate::hostile::Lie;
 use crate::output::Output;
+use crate::serving::Front;
 use crate::signals::stop_requested;
 
 /// Runs the nodes of all files; nothing runs unless all can.
@@ -82,6 +86,14 @@ pub(crate) async fn start_nodes(files: &[PathBuf]) -> Result<Vec<NodeHandle>, Fa
 
 async fn start_all(configs: &[Config], bad: &Bad) -> Result<Vec<NodeHandle>, Failure> {
     let credentials = check(configs)?;
+    start_checked(configs, credentials, bad).await
+}
+
+async fn start_checked(
+    configs: &[Config],
+    credentials: Vec<NodeCredentials>,
+    bad: &Bad,
+) -> Result<Vec<NodeHandle>, Failure> {
     let mut handles = Vec::new();
     for (config, credentials) in configs.iter().zip(credentials) {
         handles.push(start(config, credentials, bad).await?);
@@ -90,29 +102,36 @@ async fn start_all(configs: &[Config], bad: &Bad) -> Result<Vec<NodeHandle>, Fai
 }
 
 async fn run_nodes(configs: &[Config], bad: &Bad, is_child: bool, output: &Output) -> Result<(), Failure> {
-    let handles = start_all(configs, bad).await?;
-    for (config, handle) in configs.iter().zip(&handles) {
-        output.note(&format!("{} listens on {}", config.name, handle.address()));
-    }
+    let credentials = check(configs)?;
+    let fronts: Vec<Option<Front>> = configs.iter().map(Front::prepare).collect::<Result<_, _>>()?;
+    let handles = start_checked(configs, credentials, bad).await?;
+    let mut served = Vec::new();
     let mut finders = Vec::new();
     for (config, handle) in configs.iter().zip(&handles) {
         finders.push(discovery::start(config, handle, output)?);
     }
     let mut stories = JoinSet::new();
-    for (config, handle) in configs.iter().zip(&handles) {
-        let (name, level, output) = (config.name.to_string(), config.log, output.clone());
-        let mut events = handle.events();
-        stories.spawn(async move {
-            while let Ok(event) = events.recv().await {
-                tell(&output, level, &name, &event);
-            }
-        });
+    for ((config, handle), front) in configs.iter().zip(&handles).zip(fronts) {
+        output.note(&format!("{} listens on {}", config.name, handle.address()));
+        let front = front.map(|front| front.serve(config, handle)).transpose()?.map(Arc::new);
+        if let Some(front) = &front {
+            output.note(&format!("{} shows itself on http://{}", config.name, front.address()));
+        }
+        stories.spawn(narrate(
+            config.name.to_string(),
+            config.log,
+            handle.events(),
+            front.clone(),
+            output.clone(),
+        ));
+        served.extend(front);
     }
     let failed = tokio::select! {
         () = stop_requested() => None,
         () = stdin_closed(), if is_child => None,
         failed = first_failure(&handles) => Some(failed),
     };
+    served.iter().for_each(|served| served.stopping());
     let mut stopping: JoinSet<()> = finders.into_iter().map(Finder::stop).collect();
     while stopping.join_next().await.is_some() {}
     stop_nodes(handles).await;
@@ -268,43 +287,30 @@ fn failure(config: &Config, error: &StartError) -> Failure {
     }
 }
 
-fn tell(output: &Output, level: Level, name: &str, event: &Event) {
-    let (of, text) = match event {
-        Event::PeerUp { name, roles, region, .. } => {
-            (Level::Debug, format!("link up: {name} ({roles}, {region})"))
+/// Tells what happens at a node: on stderr as loud as is wished, and by HTTP.
+async fn narrate(
+    name: String,
+    level: Level,
+    mut events: broadcast::Receiver<Event>,
+    front: Option<Arc<Served>>,
+    output: Output,
+) {
+    loop {
+        let event = match events.recv().await {
+            Ok(event) => event,
+            Err(RecvError::Lagged(missed)) => {
+                output.warn(&format!("{name}: so much happened that {missed} events are not told"));
+                continue;
+            }
+            Err(RecvError::Closed) => return,
+        };
+        if let Some(front) = &front {
+            front.record(&event);
         }
-        Event::PeerDown { name, timed_out: true, .. } => {
-            (Level::Warn, format!("link down: {name} fell silent"))
+        let told = story(&event);
+        if told.level <= level {
+            output.note(&format!("{name}: {}", told.text));
         }
-        Event::PeerDown { name, timed_out: false, .. } => {
-            (Level::Debug, format!("link down: {name} closed it"))
-        }
-        Event::PeerLost { name } => (Level::Warn, format!("lost: {name}")),
-        Event::PeerSuspected { name } => (Level::Info, format!("{name} does not answer")),
-        Event::PeerLeft { name } => (Level::Info, format!("{name} left")),
-        Event::PeerBanned { name, reason } => (Level::Warn, format!("banned {name}: {reason}")),
-        Event::FalselyAccused { by, subject } => {
-            (Level::Debug, format!("{by} accused {subject}, which lives"))
-        }
-        Event::Refused { peer, reason } => (Level::Warn, format!("refused {peer}: {reason}")),
-        Event::AgentSuperseded { agent } => (Level::Debug, format!("agent {agent} attached elsewhere")),
-        Event::UpdateApplied { index } => (Level::Info, format!("system update {index} applied")),
-        Event::StatusChanged { status, is_cut_off, reachable, roster } => {
-            let side = if *is_cut_off { ", which is too few to agree" } else { "" };
-            let level = if *status == Status::Healthy { Level::Info } else { Level::Warn };
-            (level, format!("{status}: {reachable} of {roster} nodes in reach{side}"))
-        }
-        Event::Rebalanced { round, strategy, measured, peers, clusters, preferred, joined, left } => {
-            let text = format!(
-                "round {round}: {measured} of {peers} peers measured, {clusters} clusters, {preferred} \
-                 preferred ({strategy}), {joined} new, {left} no longer"
-            );
-            (if joined + left > 0 { Level::Info } else { Level::Debug }, text)
-        }
-        Event::InterestWidened => (Level::Info, "so many patterns that wider ones are declared".into()),
-    };
-    if of <= level {
-        output.note(&format!("{name}: {text}"));
     }
 }
 

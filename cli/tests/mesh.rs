@@ -13,6 +13,8 @@ mod chaos;
 mod dev;
 #[path = "mesh/discovery.rs"]
 mod discovery;
+#[path = "mesh/http.rs"]
+mod http;
 #[path = "mesh/interest.rs"]
 mod interest;
 #[path = "mesh/keys.rs"]
@@ -33,3 +35,5 @@ mod refusals;
 mod running;
 #[path = "mesh/text.rs"]
 mod text;
+#[path = "mesh/web.rs"]
+mod web;

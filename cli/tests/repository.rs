@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each crate may use of the others. A crate that is not here is refused.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("starling-core", &[]),
     ("starling-edge", &["starling-core"]),
     ("starling-aggregator", &["starling-core"]),
@@ -24,6 +24,8 @@ const ARROWS: [(&str, &[&str]); 13] = [
         ],
     ),
     ("starling-net", &["starling-core"]),
+    ("starling-observe", &["starling-core"]),
+    ("starling-api", &["starling-core", "starling-observe"]),
     ("starling-client", &["starling-core", "starling-net"]),
     ("starling-loadtest", &["starling-core", "starling-net", "starling-client"]),
     ("starling-bench", &["starling-core", "starling-net", "starling-client", "starling-loadtest"]),
@@ -42,6 +44,8 @@ const ARROWS: [(&str, &[&str]); 13] = [
             "starling-discovery",
             "starling-hostile",
             "starling-net",
+            "starling-observe",
+            "starling-api",
             "starling-client",
             "starling-loadtest",
             "starling-bench",

@@ -9,6 +9,8 @@ pub enum Kind {
     Roles,
     /// A directory.
     Directory,
+    /// A file.
+    File,
     /// An IP address and a port.
     Socket,
     /// A host and a port.
@@ -25,8 +27,6 @@ pub enum Kind {
     Switch,
     /// Some names of 1 to 64 bytes without space.
     Words,
-    /// A file.
-    File,
     /// A domain.
     Domain,
     /// http://HOST:PORT.
@@ -42,12 +42,12 @@ impl Kind {
             Kind::Roles | Kind::Addresses | Kind::Words => true,
             Kind::Name
             | Kind::Directory
+            | Kind::File
             | Kind::Socket
             | Kind::Address
             | Kind::Preset
             | Kind::Strategy
             | Kind::Switch
-            | Kind::File
             | Kind::Domain
             | Kind::Url
             | Kind::PublicKey
@@ -85,7 +85,7 @@ pub struct Key {
 }
 
 /// All keys, in the order in which they are shown.
-pub static KEYS: [Key; 21] = [
+pub static KEYS: [Key; 22] = [
     Key {
         table: "node",
         name: "name",
@@ -181,6 +181,14 @@ pub static KEYS: [Key; 21] = [
         absent: Absent::Unset,
         example: "\"127.0.0.1:7400\"",
         about: "the IP address and TCP port for health, metrics and dashboard",
+    },
+    Key {
+        table: "listen",
+        name: "http_token_file",
+        kind: Kind::File,
+        absent: Absent::Unset,
+        example: "\"http.token\"",
+        about: "a file, relative to this one, with the token without which listen.http shows nothing",
     },
     Key {
         table: "mesh",

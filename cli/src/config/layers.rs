@@ -164,12 +164,22 @@ impl Settings {
         if setting.value.is_empty() {
             return Err(invalid(key, setting, "it is empty"));
         }
-        let named = PathBuf::from(setting.value.to_string());
+        Ok(self.place(setting))
+    }
+
+    /// The file that a key means, if it is set.
+    fn file_at(&self, path: &str) -> Option<PathBuf> {
+        self.get(keys::find(path)?).map(|setting| self.place(setting))
+    }
+
+    /// Where something is: relative to the file when the file or the default says so, to where the
+    /// command was typed when a variable or a flag does.
+    fn place(&self, setting: &Setting) -> PathBuf {
         let base = match setting.origin {
             Origin::Default | Origin::File(_) => self.file.parent().unwrap_or(Path::new("")),
             Origin::Environment(_) | Origin::Flag(_) => Path::new(""),
         };
-        Ok(base.join(named))
+        base.join(setting.value.to_string())
     }
 
     /// The configuration that these settings make.
@@ -187,6 +197,7 @@ impl Settings {
             quic: self.parsed("listen.quic", socket)?,
             advertise: self.optional("listen.advertise", address)?,
             http: self.optional("listen.http", socket)?,
+            http_token_file: self.file_at("listen.http_token_file"),
             seeds: self.seeds()?,
             preset: self.parsed("mesh.preset", |text| one_of(&Preset::NAMES, text))?,
             strategy: self.parsed("mesh.strategy", |text| one_of(&Strategy::NAMES, text))?,

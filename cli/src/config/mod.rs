@@ -21,6 +21,8 @@ pub mod keys;
 pub mod layers;
 pub mod show;
 
+pub use starling_observe::Level;
+
 pub use error::{ConfigError, Place};
 pub use keys::KEYS;
 pub use layers::{Origin, Settings, Value};
@@ -52,6 +54,8 @@ pub struct Config {
     pub advertise: Option<String>,
     /// `listen.http`: the TCP address of dashboard and metrics; the port is not 0.
     pub http: Option<SocketAddr>,
+    /// `listen.http_token_file`: the file with what readers of `http` have to show.
+    pub http_token_file: Option<PathBuf>,
     /// `mesh.seeds`: nodes to begin with, `host:port`.
     pub seeds: Vec<String>,
     /// `mesh.preset`: what the network is like.
@@ -119,32 +123,6 @@ impl Preset {
             Preset::Wan => timing(2_000, 12, 10),
         }
     }
-}
-
-/// How much a node says on stderr.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// A person must act.
-    Error,
-    /// Degraded, and healing itself.
-    Warn,
-    /// Life cycle.
-    Info,
-    /// Every link.
-    Debug,
-    /// Every message.
-    Trace,
-}
-
-impl Level {
-    /// The levels by name, quietest first.
-    pub const NAMES: [(&'static str, Level); 5] = [
-        ("error", Level::Error),
-        ("warn", Level::Warn),
-        ("info", Level::Info),
-        ("debug", Level::Debug),
-        ("trace", Level::Trace),
-    ];
 }
 
 impl Config {

@@ -63,9 +63,10 @@ impl Render for Shown {
 }
 
 fn effective(config: &Config, settings: &Settings, key: &Key) -> Option<toml::Value> {
-    let directory = match key.name {
-        "credentials" => &config.credentials,
-        "shipped" => config.discovery.shipped.as_ref().unwrap_or(&config.data),
+    let directory = match (key.name, &config.http_token_file) {
+        ("credentials", _) => &config.credentials,
+        ("http_token_file", Some(file)) => file,
+        ("shipped", _) => config.discovery.shipped.as_ref().unwrap_or(&config.data),
         _ => &config.data,
     };
     let text = |text: &str| toml::Value::String(text.to_owned());

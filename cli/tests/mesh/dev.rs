@@ -182,7 +182,7 @@ fn ctrl_c_while_dev_starts_leaves_nothing_behind() {
     let first = free_ports(NODES);
     for after in [0, 30, 100, 400] {
         let mut command = starling(runtime.path());
-        command.args(["dev", "--quic-port", &first.to_string()]);
+        command.args(["dev", "--quic-port", &first.to_string(), "--http-port", &first.to_string()]);
         let dev = Process::start(command);
         std::thread::sleep(Duration::from_millis(after));
         let nodes = children_of(dev.id());

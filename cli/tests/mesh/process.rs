@@ -1,7 +1,7 @@
 //! One process of the binary: its output in files, every wait bounded, gone when the test is.
 
 use std::fs::{self, File};
-use std::net::UdpSocket;
+use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ pub fn private_directory() -> TempDir {
     directory
 }
 
-/// The first of `count` UDP ports in a row that were free a moment ago, below those that the system
+/// The first of `count` UDP and TCP ports in a row that were free a moment ago, below those that the system
 /// gives to sockets that do not ask for one.
 pub fn free_ports(count: u16) -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
@@ -41,11 +41,11 @@ pub fn free_ports(count: u16) -> u16 {
             return first;
         }
     }
-    panic!("no {count} free UDP ports in a row");
+    panic!("no {count} free ports in a row");
 }
 
 pub fn is_free(port: u16) -> bool {
-    UdpSocket::bind(("127.0.0.1", port)).is_ok()
+    UdpSocket::bind(("127.0.0.1", port)).is_ok() && TcpListener::bind(("127.0.0.1", port)).is_ok()
 }
 
 /// The binary with an environment that names no mesh but what `runtime` may hold.

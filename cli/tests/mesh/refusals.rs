@@ -24,7 +24,8 @@ impl Files {
         let mut command = starling(directory.path());
         command.arg("init").arg(directory.path().join("mesh"));
         command.args(["--node", "aggregator:eu:one", "--node", "edge:eu:two"]);
-        command.args(["--quic-port", &first_port.to_string()]);
+        let port = first_port.to_string();
+        command.args(["--quic-port", &port, "--http-port", &port]);
         let ended = run(command);
         assert_eq!(ended.code, 0, "{}", ended.stderr);
         Files { directory, first_port }

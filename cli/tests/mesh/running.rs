@@ -39,6 +39,7 @@ impl Mesh {
     pub fn start_in(runtime: TempDir, first_port: u16, agents: u32) -> Mesh {
         let mut command = starling(runtime.path());
         command.args(["dev", "--agents", &agents.to_string(), "--quic-port", &first_port.to_string()]);
+        command.args(["--http-port", &first_port.to_string()]);
         let dev = Process::start(command);
         let mut mesh = Mesh { dev, first_port, runtime: Some(runtime), pids: OnceLock::new() };
         mesh.dev.wait_to_say("Ctrl-C ends it.", Duration::from_secs(60));
@@ -75,6 +76,16 @@ impl Mesh {
     /// The first aggregator of r1.
     pub fn aggregator(&self) -> String {
         format!("127.0.0.1:{}", self.first_port + 3)
+    }
+
+    /// The port of the coordinator's HTTP.
+    pub fn http_coordinator(&self) -> u16 {
+        self.first_port
+    }
+
+    /// That of the first aggregator of r0.
+    pub fn http_aggregator(&self) -> u16 {
+        self.first_port + 1
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
