@@ -110,7 +110,8 @@ proptest! {
             prop_assert!(!changed.is_of(&commitment));
         }
         for agents in [count - 1, count + 1] {
-            prop_assert!(!opening.is_of(&AttachCommitment { agents, ..commitment }));
+            let other = AttachCommitment { agents, ..commitment };
+            prop_assert!(!opening.is_of(&other));
         }
     }
 
