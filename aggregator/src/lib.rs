@@ -297,6 +297,8 @@ impl Aggregator {
             | ControlBody::Standings(_)
             | ControlBody::Roster(_)
             | ControlBody::Names(_)
+            | ControlBody::CertificateAsk(_)
+            | ControlBody::CertificateAnswer(_)
             | ControlBody::RelayOpen(_)
             | ControlBody::RelayAccepted(_)
             | ControlBody::RelayClosed(_)
@@ -443,6 +445,7 @@ impl Machine for Aggregator {
                 let text = "this is an aggregator; agents attach to an edge";
                 out.reply(connection, request, RefusedCode::NotHere.because(text));
             }
+            Input::Wanted(wanted) => self.neighbours.on_wanted(now, wanted, out),
             Input::Distances(distances) => {
                 self.neighbours.on_distances(&distances);
                 self.peering.on_distances(now, &distances, &self.neighbours);

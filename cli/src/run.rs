@@ -215,6 +215,8 @@ async fn start(config: &Config, credentials: NodeCredentials, bad: &Bad) -> Resu
     let settings = NodeSettings {
         trust: credentials.trust.clone(),
         credentials,
+        credentials_directory: Some(config.credentials.clone()),
+        certificate_lifetime: starling_net::trust::CERTIFICATE_LIFETIME,
         listen: config.quic,
         advertise: config.advertise.clone(),
         is_silent: config.is_silent,

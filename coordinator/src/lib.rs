@@ -134,6 +134,8 @@ impl Coordinator {
             | ControlBody::Standings(_)
             | ControlBody::Roster(_)
             | ControlBody::Names(_)
+            | ControlBody::CertificateAsk(_)
+            | ControlBody::CertificateAnswer(_)
             | ControlBody::RelayOpen(_)
             | ControlBody::RelayAccepted(_)
             | ControlBody::RelayClosed(_)
@@ -289,6 +291,7 @@ impl Machine for Coordinator {
             | Input::State { .. }
             | Input::Unresolved(_)
             | Input::Measured(_) => {}
+            Input::Wanted(wanted) => self.neighbours.on_wanted(now, wanted, out),
             Input::Distances(distances) => {
                 self.peering.on_distances(now, &distances, &self.neighbours);
             }

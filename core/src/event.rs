@@ -29,6 +29,40 @@ pub enum Event {
         /// Whether it fell silent.
         timed_out: bool,
     },
+    /// The link to a peer goes on over another connection; nothing else changed.
+    LinkMoved {
+        /// The peer.
+        peer: ShortId,
+    },
+    /// The node has a new certificate, which new connections are opened with.
+    CertificateReplaced {
+        /// When it runs out, in seconds since 1970.
+        ends_seconds: u64,
+    },
+    /// Files of credentials cannot be used; what was used before is used still.
+    CredentialsRefused {
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// The node asked for a new certificate in vain; it asks again.
+    RenewalFailed {
+        /// Why.
+        reason: String,
+    },
+    /// A certificate for an admitted node could not be issued here.
+    NotIssued {
+        /// The node that asked.
+        node: ShortId,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// The node's certificate grows old and there is no newer one.
+    CertificateAges {
+        /// Hundredths of its life that have passed: 50, 75 or 90.
+        percent: u8,
+        /// Seconds until peers refuse it.
+        seconds_left: u64,
+    },
     /// A peer has been away for so long that nothing is owed to it.
     PeerLost {
         /// The peer's name.

@@ -172,8 +172,52 @@ pub enum Input {
     Measured(Box<crate::hot::counters::Snapshot>),
     /// Round trips of links as the transport measures them, about once a second; at most one a link.
     Distances(Vec<(LinkSlot, Duration)>),
+    /// The transport wants a certificate, or answers that it was asked for one.
+    Wanted(Wanted),
     /// The process was asked to stop.
     Stop,
+}
+
+/// What a transport wants that renews certificates ([`crate::membership`]).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// A certificate for this node; answered by [`Granted::Certificate`], or not at all.
+    Certificate {
+        /// Its name for this attempt.
+        number: u64,
+        /// A request (PKCS #10).
+        request: Bytes,
+    },
+    /// What became of a [`Granted::Issue`].
+    Answer {
+        /// For whom it was.
+        node: ShortId,
+        /// As in the question.
+        number: u64,
+        /// The certificate, PEM; or why there is none.
+        result: Result<String, String>,
+    },
+}
+
+/// What a machine has for a transport that renews certificates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Granted {
+    /// Issue a certificate for a node whose admission was verified; answered by [`Wanted::Answer`].
+    Issue {
+        /// Who is admitted.
+        admission: Box<Admission>,
+        /// The node's name for this attempt.
+        number: u64,
+        /// The request (PKCS #10), not looked at yet.
+        request: Bytes,
+    },
+    /// The answer to [`Wanted::Certificate`]; nobody has checked it.
+    Certificate {
+        /// As in the question.
+        number: u64,
+        /// The certificate, PEM; or why there is none.
+        result: Result<String, String>,
+    },
 }
 
 /// What a machine wants done.
@@ -278,6 +322,8 @@ pub enum Output {
     Forget(Destination),
     /// Ask the agreed log to take an entry.
     Propose(Bytes),
+    /// Something about certificates.
+    Granted(Granted),
     /// Something that people may want to know.
     Event(Event),
     /// The node has said good-bye and may end.

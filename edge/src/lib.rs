@@ -282,6 +282,8 @@ impl Edge {
             | ControlBody::Standings(_)
             | ControlBody::Roster(_)
             | ControlBody::Names(_)
+            | ControlBody::CertificateAsk(_)
+            | ControlBody::CertificateAnswer(_)
             | ControlBody::RelayOpen(_)
             | ControlBody::RelayAccepted(_)
             | ControlBody::RelayClosed(_)
@@ -436,6 +438,7 @@ impl Machine for Edge {
                 self.upward.measured(&snapshot, &mut self.summary);
                 self.measured = snapshot;
             }
+            Input::Wanted(wanted) => self.neighbours.on_wanted(now, wanted, out),
             Input::Distances(distances) => {
                 self.neighbours.on_distances(&distances);
                 self.peering.on_distances(now, &distances, &self.neighbours);

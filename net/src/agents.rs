@@ -17,7 +17,7 @@ use starling_core::wire::frame::FrameDecoder;
 use crate::endpoint::CloseCode;
 use crate::hello::{Refusal, read_hello};
 use crate::hub::Hub;
-use crate::lane::Interrupted;
+use crate::lane::{Interrupted, Left};
 use crate::node::Greeted;
 use crate::outlet::AgentLane;
 use crate::probe;
@@ -32,7 +32,7 @@ const STALL: Duration = Duration::from_secs(5);
 
 /// Serves an accepted agents' connection until it ends.
 pub(crate) async fn serve(hub: Arc<Hub>, greeted: Greeted) {
-    let Greeted { connection, turn } = greeted;
+    let Greeted { connection, turn, .. } = greeted;
     // Boxed, for only the first moments of a connection need its room.
     let greeting = Box::pin(tokio::time::timeout(HELLO_PATIENCE, greet(&hub, &connection)));
     let (send, receive, decoder, terms) = match greeting.await {
@@ -95,7 +95,7 @@ async fn greet(
 async fn write(hub: Arc<Hub>, lane: Arc<AgentLane>, mut stream: SendStream) {
     let pause = |_| hub.pace.pause(PAUSE_MAX);
     match lane.lane.write_to(&mut stream, Some(STALL), pause, || {}).await {
-        Ok(()) => {}
+        Ok(Left::Closed | Left::Changes) => {}
         Err(Interrupted::Write) => {
             lane.close(CloseCode::Protocol, b"the client stopped its stream");
         }

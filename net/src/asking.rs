@@ -100,7 +100,7 @@ fn transport(hub: &Hub) -> Transport {
         transport.control_bytes += control;
         transport.priority_bytes += priority;
         transport.bulk_bytes += bulk;
-        let path = link.connection.stats().path;
+        let path = link.connection().stats().path;
         transport.sent_packets += path.sent_packets;
         transport.lost_packets += path.lost_packets;
         round_trips.push(u64::try_from(path.rtt.as_micros()).unwrap_or(u64::MAX));

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
     ClientConfig, Connection, Endpoint, EndpointConfig, IdleTimeout, Runtime, ServerConfig, TokioRuntime,
     TransportConfig, VarInt,
@@ -15,7 +16,7 @@ use quinn::{
 use starling_core::limits;
 
 use crate::node::{NodeSettings, StartError};
-use crate::{runtime, shaping, trust};
+use crate::{runtime, shaping};
 
 /// What is asked of the kernel for each of the socket's buffers.
 const SOCKET_BUFFER_BYTES: usize = 8 * 1024 * 1024;
@@ -50,6 +51,12 @@ pub enum CloseCode {
     Myself = 7,
     /// The node failed, such as by an error of its disk.
     Failed = 8,
+    /// The link goes on over another connection.
+    Moved = 9,
+    /// The connection was to replace one that is no link of the two.
+    NoLink = 10,
+    /// A certificate that opened the connection has run out.
+    Expired = 11,
 }
 
 impl From<CloseCode> for VarInt {
@@ -76,20 +83,28 @@ fn idle(after: Duration) -> IdleTimeout {
     IdleTimeout::try_from(after).expect("idle timeouts are seconds, far below QUIC's bound")
 }
 
-/// Opens the node's socket; returns the endpoint and what it dials links with.
-pub(crate) fn open(settings: &NodeSettings) -> Result<(Endpoint, ClientConfig), StartError> {
-    let mut server = ServerConfig::with_crypto(trust::server_config(&settings.credentials, &settings.trust)?);
+/// How connections are accepted.
+pub(crate) fn accepting(crypto: Arc<QuicServerConfig>) -> ServerConfig {
+    let mut server = ServerConfig::with_crypto(crypto);
     let mut accepting = transport();
     accepting.max_idle_timeout(Some(idle(ACCEPTED_IDLE)));
     server.transport_config(Arc::new(accepting)).max_incoming(limits::HANDSHAKES_MAX);
+    server
+}
 
-    let mut client = ClientConfig::new(trust::client_config(&settings.credentials, &settings.trust)?);
+/// How links are dialled.
+pub(crate) fn dialling(crypto: Arc<QuicClientConfig>) -> ClientConfig {
+    let mut client = ClientConfig::new(crypto);
     let mut dialling = transport();
     dialling
         .max_idle_timeout(Some(idle(limits::LINK_TIMEOUT)))
         .keep_alive_interval(Some(limits::LINK_KEEPALIVE));
     client.transport_config(Arc::new(dialling));
+    client
+}
 
+/// Opens the node's socket.
+pub(crate) fn open(settings: &NodeSettings, accept: ServerConfig) -> Result<Endpoint, StartError> {
     let address = settings.listen;
     let bound = shaping::bind(address, SOCKET_BUFFER_BYTES, SOCKET_BUFFER_BYTES)
         .map_err(|source| listen_error(address, source))?;
@@ -97,10 +112,8 @@ pub(crate) fn open(settings: &NodeSettings) -> Result<(Endpoint, ClientConfig), 
         Some(shaper) => shaper.runtime(),
         None => Arc::new(TokioRuntime),
     };
-    let endpoint =
-        Endpoint::new(EndpointConfig::default(), Some(server), bound.socket, runtime::eager(runtime, false))
-            .map_err(|source| listen_error(address, source))?;
-    Ok((endpoint, client))
+    Endpoint::new(EndpointConfig::default(), Some(accept), bound.socket, runtime::eager(runtime, false))
+        .map_err(|source| listen_error(address, source))
 }
 
 fn listen_error(address: SocketAddr, source: io::Error) -> StartError {

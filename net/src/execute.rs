@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use starling_core::hot::plane::{Host, Touched};
 use starling_core::id::AgentId;
-use starling_core::machine::{ConnectionSlot, LinkSlot, Output};
+use starling_core::machine::{ConnectionSlot, Granted, LinkSlot, Output};
 use starling_core::time::Now;
 use starling_core::wire::request::{Reply, Say};
 use tokio::sync::mpsc;
@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use crate::broadcasts::Broadcast;
 use crate::endpoint::CloseCode;
 use crate::hub::Hub;
-use crate::{link, probe};
+use crate::{link, probe, renewal};
 
 /// How long what was said before hanging up may take to arrive.
 const LAST_WORDS: Duration = Duration::from_millis(300);
@@ -60,6 +60,7 @@ impl Executor {
             Output::Resend(to) => plane.resend(now, to, &mut self.touched),
             Output::Forget(to) => plane.forget(now, to, &mut self.touched),
             Output::Propose(entry) => self.propose(entry),
+            Output::Granted(granted) => self.granted(granted),
             Output::Event(event) => self.hub.event(event),
             Output::Stopped => {
                 self.hub.stopped.send_replace(true);
@@ -76,7 +77,7 @@ impl Executor {
 
     fn probe(&self, link: LinkSlot, body: &Bytes) {
         let Some(lanes) = self.hub.outlets.link(link) else { return };
-        if lanes.connection.send_datagram(probe::to_datagram(body)).is_err() {
+        if lanes.connection().send_datagram(probe::to_datagram(body)).is_err() {
             // No room, or the link ends: a probe may get lost.
         }
     }
@@ -85,7 +86,7 @@ impl Executor {
         let Some(lanes) = self.hub.outlets.link(link) else { return };
         tokio::spawn(async move {
             lanes.control.finish(LAST_WORDS).await;
-            lanes.connection.close(CloseCode::HungUp.into(), reason.as_bytes());
+            lanes.close_connection(CloseCode::HungUp, reason);
         });
     }
 
@@ -120,6 +121,19 @@ impl Executor {
         self.hub.plane.unhost(agent, Host { connection, index });
         if let Some(lane) = self.hub.outlets.connection(connection) {
             lane.table.remove_if(index, |seat| seat.agent == agent);
+        }
+    }
+
+    fn granted(&self, granted: Granted) {
+        match granted {
+            Granted::Issue { admission, number, request } => {
+                tokio::spawn(renewal::issue(Arc::clone(&self.hub), admission, number, request));
+            }
+            Granted::Certificate { number, result } => {
+                if self.hub.granted.try_send((number, result)).is_err() {
+                    // Who asks again and again is answered again.
+                }
+            }
         }
     }
 

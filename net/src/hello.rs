@@ -25,7 +25,7 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
-    pub fn protocol(reason: &'static str) -> Refusal {
+    pub const fn protocol(reason: &'static str) -> Refusal {
         Refusal { code: CloseCode::Protocol, reason }
     }
 
@@ -34,9 +34,10 @@ impl Refusal {
     }
 }
 
-/// The frame by which a node introduces itself.
-pub(crate) fn hello_frame(record: PeerRecord) -> Bytes {
-    Hello { version_low: VERSION, version_high: VERSION, features: 0, node: Some(record) }.to_frame()
+/// The frame by which a node introduces itself, on a connection that replaces this one, if any.
+pub(crate) fn hello_frame(record: PeerRecord, replaces: Bytes) -> Bytes {
+    let node = Some(record);
+    Hello { version_low: VERSION, version_high: VERSION, features: 0, node, replaces }.to_frame()
 }
 
 /// Reads the first frame, which must be a hello in a version that we speak. What came behind it

@@ -1,11 +1,12 @@
 //! What all tasks of a node share.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use quinn::{ClientConfig, Endpoint};
+use quinn::Endpoint;
 use starling_core::conduct::bucket::Rate;
 use starling_core::event::Event;
 use starling_core::hot::Plane;
@@ -13,6 +14,7 @@ use starling_core::hot::plane::Touched;
 use starling_core::id::{NodeId, ShortId};
 use starling_core::identity::VerifyKey;
 use starling_core::machine::{ConnectionSlot, Input, LinkSlot};
+use starling_core::wire::message::PeerRecord;
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 
 use crate::broadcasts::Broadcasts;
@@ -23,6 +25,7 @@ use crate::outlet::Outlets;
 use crate::pace::Pace;
 use crate::registry::Registry;
 use crate::sealer::{HELD_TICK, Sealer};
+use crate::wallet::Wallet;
 
 /// Dials under way at once; others wait for their turn.
 pub(crate) const DIALS_MAX: usize = 64;
@@ -35,12 +38,20 @@ pub(crate) struct Hub {
     pub clock: Clock,
     pub node: NodeId,
     pub authority: VerifyKey,
+    /// What the node says of itself.
+    pub record: PeerRecord,
+    /// The hello with it, for connections that replace none.
     pub hello: Bytes,
     pub plane: Arc<Plane>,
     pub outlets: Arc<Outlets>,
     pub registry: Registry,
     pub endpoint: Endpoint,
-    pub link_config: ClientConfig,
+    pub wallet: Wallet,
+    pub credentials_directory: Option<PathBuf>,
+    /// How long certificates are valid that this node issues.
+    pub certificate_lifetime: Duration,
+    /// Certificates that the machine got for this node, by their attempts.
+    pub granted: mpsc::Sender<(u64, Result<String, String>)>,
     pub inputs: mpsc::Sender<Input>,
     pub events: broadcast::Sender<Event>,
     pub sealer: Sealer,

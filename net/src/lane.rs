@@ -35,6 +35,15 @@ impl From<WriteError> for Interrupted {
     }
 }
 
+/// Why a writer left its stream in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// The lane is closed, and everything is with the other side.
+    Closed,
+    /// The lane goes on in another stream; this one is whole up to the end of a parcel.
+    Changes,
+}
+
 /// A queue of parcels with one writer.
 #[derive(Debug)]
 pub(crate) struct Lane {
@@ -46,6 +55,8 @@ pub(crate) struct Lane {
     hurried: AtomicBool,
     /// Whether company is on its way now.
     accompanied: AtomicBool,
+    /// Whether the lane is to go on in another stream.
+    changes: AtomicBool,
     /// Whether everything is with the other side and the writer has ended.
     finished: AtomicBool,
     written_bytes: AtomicU64,
@@ -59,6 +70,12 @@ struct Batch {
     cost_bytes: usize,
 }
 
+/// What a writer does next.
+enum Next {
+    Batch(Batch),
+    Left(Left),
+}
+
 impl Lane {
     /// An empty lane; pressure is told by the share of `bytes_max` that is queued.
     pub fn new(bytes_max: usize) -> Lane {
@@ -69,6 +86,7 @@ impl Lane {
             closed: AtomicBool::new(false),
             hurried: AtomicBool::new(false),
             accompanied: AtomicBool::new(false),
+            changes: AtomicBool::new(false),
             finished: AtomicBool::new(false),
             written_bytes: AtomicU64::new(0),
             filled: Notify::new(),
@@ -159,7 +177,14 @@ impl Lane {
         }
     }
 
-    /// Writes to `stream` until the lane is closed and empty; fails when nothing was taken for `stall`.
+    /// Has the writer leave its stream behind the parcels that it is writing.
+    pub fn change_stream(&self) {
+        self.changes.store(true, Ordering::Release);
+        self.filled.notify_one();
+    }
+
+    /// Writes to `stream` until the lane is closed and empty, or goes on in another stream; fails when
+    /// nothing was taken for `stall`.
     /// A lane that fills after it was empty is written after `pause`, or when a batch is full;
     /// `pause` is told whether something hurries. `before` is called before each batch.
     pub async fn write_to(
@@ -168,8 +193,11 @@ impl Lane {
         stall: Option<Duration>,
         pause: impl Fn(bool) -> Option<Duration>,
         before: impl Fn(),
-    ) -> Result<(), Interrupted> {
+    ) -> Result<Left, Interrupted> {
         let result = self.write_all_to(stream, stall, pause, before).await;
+        if let Ok(Left::Changes) = result {
+            return result;
+        }
         self.close();
         self.finished.store(true, Ordering::Release);
         result
@@ -178,12 +206,20 @@ impl Lane {
     /// Takes what is queued, for who reads it in this very process; `None` once the lane is closed and
     /// empty.
     pub async fn read(&self) -> Option<Vec<Bytes>> {
-        let Some(batch) = self.next_batch(|_| None).await else {
-            self.finished.store(true, Ordering::Release);
-            return None;
-        };
-        self.settle(batch.cost_bytes);
-        Some(batch.pieces)
+        loop {
+            match self.next_batch(|_| None).await {
+                Next::Batch(batch) => {
+                    self.settle(batch.cost_bytes);
+                    return Some(batch.pieces);
+                }
+                // There is no stream.
+                Next::Left(Left::Changes) => {}
+                Next::Left(Left::Closed) => {
+                    self.finished.store(true, Ordering::Release);
+                    return None;
+                }
+            }
+        }
     }
 
     async fn write_all_to(
@@ -192,8 +228,13 @@ impl Lane {
         stall: Option<Duration>,
         pause: impl Fn(bool) -> Option<Duration>,
         before: impl Fn(),
-    ) -> Result<(), Interrupted> {
-        while let Some(mut batch) = self.next_batch(&pause).await {
+    ) -> Result<Left, Interrupted> {
+        loop {
+            let mut batch = match self.next_batch(&pause).await {
+                Next::Batch(batch) => batch,
+                Next::Left(Left::Changes) => return Ok(Left::Changes),
+                Next::Left(Left::Closed) => break,
+            };
             before();
             let mut at = 0;
             while at < batch.pieces.len() {
@@ -213,7 +254,7 @@ impl Lane {
             // Ends when the other side has everything, or with the connection.
             stream.stopped().await.map_err(|_| Interrupted::Write)?;
         }
-        Ok(())
+        Ok(Left::Closed)
     }
 
     fn settle(&self, cost_bytes: usize) {
@@ -224,16 +265,19 @@ impl Lane {
         }
     }
 
-    /// Waits for parcels; `None` once the lane is closed and empty.
-    async fn next_batch(&self, pause: impl Fn(bool) -> Option<Duration>) -> Option<Batch> {
+    /// Waits for parcels, or for a reason to leave the stream.
+    async fn next_batch(&self, pause: impl Fn(bool) -> Option<Duration>) -> Next {
         loop {
+            if self.changes.swap(false, Ordering::AcqRel) {
+                return Next::Left(Left::Changes);
+            }
             let is_closed = self.is_closed();
             let batch = self.take_batch();
             if batch.cost_bytes > 0 {
-                return Some(batch);
+                return Next::Batch(batch);
             }
             if is_closed {
-                return None;
+                return Next::Left(Left::Closed);
             }
             if self.queued_bytes() > 0 {
                 // A producer has counted its parcel and is about to queue it.
@@ -299,6 +343,13 @@ fn pack(pieces: Vec<Bytes>) -> Vec<Bytes> {
 mod tests {
     use super::*;
 
+    fn batch(next: Next) -> Batch {
+        match next {
+            Next::Batch(batch) => batch,
+            Next::Left(left) => panic!("there is something to write: {left:?}"),
+        }
+    }
+
     fn parcel(bytes: usize) -> Parcel {
         Bytes::from(vec![7; bytes]).into()
     }
@@ -311,7 +362,7 @@ mod tests {
         assert_eq!(lane.push(parcel(5_000), 10_000), Pressure::Gone);
         assert_eq!(lane.push(parcel(5_000), 20_000), Pressure::Slow);
         assert!(!lane.has_drained());
-        let batch = lane.next_batch(|_| None).await.unwrap();
+        let batch = batch(lane.next_batch(|_| None).await);
         assert_eq!(batch.pieces.iter().map(Bytes::len).sum::<usize>(), 11_000);
         assert!(!lane.has_drained(), "not written yet");
         lane.settle(batch.cost_bytes);
@@ -319,7 +370,26 @@ mod tests {
         lane.room().await;
         lane.close();
         assert_eq!(lane.push(parcel(1), 10_000), Pressure::Gone);
-        assert!(lane.next_batch(|_| None).await.is_none());
+        assert!(matches!(lane.next_batch(|_| None).await, Next::Left(Left::Closed)));
+    }
+
+    #[tokio::test]
+    async fn a_writer_leaves_its_stream_once_and_loses_nothing() {
+        let lane = Lane::new(10_000);
+        lane.push(parcel(1), 10_000);
+        lane.change_stream();
+        assert!(matches!(lane.next_batch(|_| None).await, Next::Left(Left::Changes)));
+        let whole = batch(lane.next_batch(|_| None).await);
+        assert_eq!(whole.pieces.len(), 1, "what was queued goes into the next stream");
+        lane.settle(whole.cost_bytes);
+        let lane = std::sync::Arc::new(lane);
+        let waiting = tokio::spawn({
+            let lane = std::sync::Arc::clone(&lane);
+            async move { matches!(lane.next_batch(|_| None).await, Next::Left(Left::Changes)) }
+        });
+        tokio::task::yield_now().await;
+        lane.change_stream();
+        assert!(waiting.await.unwrap(), "a writer that waits is woken");
     }
 
     #[tokio::test(start_paused = true)]
@@ -330,7 +400,7 @@ mod tests {
         let next = || {
             let lane = std::sync::Arc::clone(&lane);
             tokio::spawn(async move {
-                let batch = lane.next_batch(pause).await.unwrap();
+                let batch = batch(lane.next_batch(pause).await);
                 lane.settle(batch.cost_bytes);
                 bytes(batch)
             })

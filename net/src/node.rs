@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use quinn::{ClientConfig, Connection, Endpoint, Incoming};
+use quinn::{Connection, Endpoint, Incoming, ServerConfig};
 use starling_core::conduct::bucket::{AGENT_MESSAGES, Rate};
 use starling_core::event::Event;
 use starling_core::hot::Plane;
@@ -40,8 +40,11 @@ use crate::registry::Registry;
 use crate::sealer::{self, Sealer};
 use crate::shaping::Shaper;
 use crate::trial::Trial;
-use crate::trust::{NodeCredentials, Trust, TrustError, install_crypto, next_incarnation, peer_name};
-use crate::{agents, endpoint, link};
+use crate::trust::{
+    CERTIFICATE_LIFETIME_MIN, NodeCredentials, Trust, TrustError, install_crypto, next_incarnation, peer_name,
+};
+use crate::wallet::{Shown, Wallet};
+use crate::{agents, endpoint, keeper, link};
 
 /// Events that wait for a listener; one that is slower misses the oldest.
 const EVENTS_MAX: usize = 256;
@@ -51,6 +54,8 @@ const FIRST_LISTENERS: usize = 2;
 const GOOD_BYE: Duration = Duration::from_secs(3);
 /// How long what is queued may take to arrive when a node stops, and its connections to close.
 const FLUSH: Duration = Duration::from_secs(1);
+/// Certificates that wait to be taken up.
+const GRANTS_MAX: usize = 4;
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
@@ -58,6 +63,10 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 pub struct NodeSettings {
     /// Who it is.
     pub credentials: NodeCredentials,
+    /// Where they came from, if they are to be read again when the files there change.
+    pub credentials_directory: Option<PathBuf>,
+    /// How long certificates are valid that it issues, if it is a coordinator that holds the CA's key.
+    pub certificate_lifetime: Duration,
     /// The mesh that it belongs to.
     pub trust: Trust,
     /// Where it listens; port 0 takes a free one.
@@ -159,7 +168,8 @@ impl Node {
         std::fs::create_dir_all(path)
             .map_err(|source| StartError::Directory { path: path.clone(), source })?;
         let Opened { log, entries, cut_bytes } = Log::open(path)?;
-        let (endpoint, link_config) = endpoint::open(&settings)?;
+        let wallet = Wallet::new(&settings.credentials, &settings.trust)?;
+        let endpoint = endpoint::open(&settings, ServerConfig::clone(&wallet.shown().accept))?;
         let address = endpoint
             .local_addr()
             .map_err(|source| StartError::Listen { address: settings.listen, source })?;
@@ -169,22 +179,27 @@ impl Node {
         let (node, mesh, region) = (admission.node(), settings.trust.mesh, admission.region_id());
         let me = Me { mesh, id: node.short(), region, incarnation };
         let (inputs, received) = mpsc::channel(INPUTS_MAX);
-        let socket = (endpoint, link_config);
-        let hub = Arc::new(make_hub(&settings, (clock, me), &advertised, socket, inputs)?);
+        let socket = (endpoint, wallet);
+        let (granted, grants) = mpsc::channel(GRANTS_MAX);
+        let hub = Arc::new(make_hub(&settings, (clock, me), &advertised, socket, (inputs, granted))?);
         let seed = entropy()?;
         let machine = make_machine(Start { me, admission, node, advertised, seed, now });
         let first_listeners = Mutex::new((0..FIRST_LISTENERS).map(|_| hub.events.subscribe()).collect());
         spawn_tasks(&hub, machine, received, (log, entries));
+        hub.spawn_vital("the task of certificates", keeper::run(Arc::clone(&hub), grants));
         Ok(NodeHandle { hub, address, cut_bytes, first_listeners, is_stopped: AtomicBool::new(false) })
     }
 }
+
+/// Takes certificates that the machine got, by their attempts.
+type Granted = mpsc::Sender<(u64, Result<String, String>)>;
 
 fn make_hub(
     settings: &NodeSettings,
     (clock, me): (Clock, Me),
     advertised: &str,
-    (endpoint, link_config): (Endpoint, ClientConfig),
-    inputs: mpsc::Sender<Input>,
+    (endpoint, wallet): (Endpoint, Wallet),
+    (inputs, granted): (mpsc::Sender<Input>, Granted),
 ) -> Result<Hub, StartError> {
     let NodeSettings { credentials, trust, .. } = settings;
     let node = credentials.node();
@@ -197,7 +212,7 @@ fn make_hub(
         ..PeerRecord::default()
     };
     let mesh = credentials.admission.mesh;
-    let hello = hello_frame(signed(record, mesh, &credentials.identity.signer()));
+    let record = signed(record, mesh, &credentials.identity.signer());
     let outlets = Arc::new(Outlets::new(clock, settings.trial.clone()));
     if let Some(trial) = &settings.trial {
         trial.begun(Box::new(Door(Arc::clone(&outlets))));
@@ -208,12 +223,16 @@ fn make_hub(
         clock,
         node,
         authority: trust.verify_key()?,
-        hello,
+        hello: hello_frame(record.clone(), Bytes::new()),
+        record,
         plane: Arc::new(plane),
         outlets,
         registry: Registry::new(node),
         endpoint,
-        link_config,
+        wallet,
+        credentials_directory: settings.credentials_directory.clone(),
+        certificate_lifetime: settings.certificate_lifetime.max(CERTIFICATE_LIFETIME_MIN),
+        granted,
         inputs,
         events: broadcast::channel(EVENTS_MAX).0,
         sealer: Sealer::new(),
@@ -273,14 +292,17 @@ async fn accept(hub: Arc<Hub>, endpoint: Endpoint) {
 /// Finishes a handshake; what comes of it is served by a task of its own, so that this one's memory
 /// is given back.
 async fn greet(hub: Arc<Hub>, incoming: Incoming, turn: Turn) {
-    let Ok(connecting) = incoming.accept() else { return };
+    let shown = hub.wallet.shown();
+    let Ok(connecting) = incoming.accept_with(Arc::clone(&shown.accept)) else { return };
     let Ok(Ok(connection)) = tokio::time::timeout(HANDSHAKE, connecting).await else { return };
-    serve(hub, Greeted { connection, turn });
+    serve(hub, Greeted { connection, shown, turn });
 }
 
 /// A connection whose handshake is over; its turn ends with the hello.
 pub(crate) struct Greeted {
     pub connection: Connection,
+    /// What it was accepted with.
+    pub shown: Arc<Shown>,
     pub turn: Turn,
 }
 
@@ -345,15 +367,34 @@ impl NodeHandle {
     /// What its open connections have sent.
     pub fn sent(&self) -> Udp {
         let (links, connections) = (self.hub.outlets.all_links(), self.hub.outlets.all_connections());
-        let of_links = links.iter().map(|link| &link.connection);
+        let of_links = links.iter().map(|link| link.connection().stats());
         let of_agents = connections.iter().filter_map(|lane| lane.connection.as_ref());
         let mut sent = Udp::default();
-        for connection in of_links.chain(of_agents) {
-            let stats = connection.stats().udp_tx;
+        for stats in of_links.chain(of_agents.map(Connection::stats)) {
+            let stats = stats.udp_tx;
             sent.datagrams += stats.datagrams;
             sent.syscalls += stats.ios;
         }
         sent
+    }
+
+    /// From now on opens connections with these credentials, and believes peers by this trust; links
+    /// move to such connections by and by. On failure everything stays as it is.
+    ///
+    /// # Errors
+    /// The credentials are of another node, or do not hold.
+    pub fn replace_credentials(
+        &self,
+        credentials: &NodeCredentials,
+        trust: &Trust,
+    ) -> Result<(), TrustError> {
+        self.hub.wallet.replace(credentials, trust, self.hub.clock.now().wall)
+    }
+
+    /// Links that moved to another connection so far, and attempts at that which failed.
+    pub fn moves(&self) -> (u64, u64) {
+        let wallet = &self.hub.wallet;
+        (wallet.moved.load(Ordering::Relaxed), wallet.not_moved.load(Ordering::Relaxed))
     }
 
     /// Its events: the first two listeners hear those since the start, others from now on. One that is

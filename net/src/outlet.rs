@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use crossbeam::queue::{ArrayQueue, SegQueue};
 use quinn::Connection;
 use starling_core::conduct::bucket::Bucket;
@@ -50,7 +51,8 @@ pub(crate) struct LinkLanes {
     pub control: Lane,
     pub priority: Lane,
     pub bulk: Lane,
-    pub connection: Connection,
+    /// The connection that carries the lanes now.
+    connection: ArcSwap<Connection>,
     /// Milliseconds between the times at which the peer works off what comes.
     pub peer_pace: AtomicU32,
 }
@@ -62,13 +64,28 @@ impl LinkLanes {
             control: lane(),
             priority: lane(),
             bulk: lane(),
-            connection,
+            connection: ArcSwap::from_pointee(connection),
             peer_pace: AtomicU32::new(0),
         }
     }
 
     pub fn all(&self) -> [&Lane; 3] {
         [&self.control, &self.priority, &self.bulk]
+    }
+
+    /// The connection that carries the lanes now.
+    pub fn connection(&self) -> arc_swap::Guard<Arc<Connection>> {
+        self.connection.load()
+    }
+
+    /// Another connection carries the lanes from now on.
+    pub fn move_to(&self, connection: Connection) {
+        self.connection.store(Arc::new(connection));
+    }
+
+    /// Ends the link.
+    pub fn close_connection(&self, code: CloseCode, reason: &str) {
+        self.connection().close(code.into(), reason.as_bytes());
     }
 
     fn push(&self, lane: &Lane, parcel: Parcel) -> Pressure {
@@ -78,7 +95,7 @@ impl LinkLanes {
     /// Gives up a link whose lane is full.
     fn judge(&self, lane: &Lane, pressure: Pressure) -> Pressure {
         if pressure == Pressure::Gone && !lane.is_closed() {
-            self.connection.close(CloseCode::TooSlow.into(), b"a lane of the link is full");
+            self.close_connection(CloseCode::TooSlow, "a lane of the link is full");
             self.all().into_iter().for_each(Lane::close);
         }
         pressure
@@ -221,7 +238,7 @@ impl Outlets {
     pub fn distances(&self) -> Vec<(LinkSlot, Duration)> {
         let links = self.links.pin();
         let mut distances: Vec<(LinkSlot, Duration)> =
-            links.iter().map(|(link, lanes)| (*link, lanes.connection.rtt())).collect();
+            links.iter().map(|(link, lanes)| (*link, lanes.connection().rtt())).collect();
         distances.sort_unstable_by_key(|(link, _)| *link);
         distances
     }

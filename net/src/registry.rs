@@ -5,21 +5,25 @@
 //! dialled by the same side the newest is the only one that its dialler still wants.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use quinn::Connection;
 use starling_core::id::NodeId;
 use starling_core::machine::LinkSlot;
+use tokio::sync::mpsc;
 
 use crate::endpoint::CloseCode;
+use crate::link::Arrival;
+use crate::outlet::LinkLanes;
 
 /// A verified connection to a peer.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Known {
     pub slot: LinkSlot,
-    pub connection: Connection,
+    pub lanes: Arc<LinkLanes>,
     pub dialled: bool,
     pub incarnation: u64,
+    /// Takes connections that the peer wants the link to move to.
+    pub moves: mpsc::Sender<Box<Arrival>>,
 }
 
 /// What becomes of a newly verified connection.
@@ -95,9 +99,14 @@ impl Registry {
             return Verdict::Duplicate;
         }
         let slot = old.slot;
-        old.connection.close(CloseCode::Duplicate.into(), b"another link between the two is kept");
+        old.lanes.close_connection(CloseCode::Duplicate, "another link between the two is kept");
         state.links.insert(peer, new);
         Verdict::Replaces(slot)
+    }
+
+    /// Where the link to `peer` takes connections to move to.
+    pub fn arrivals(&self, peer: NodeId) -> Option<mpsc::Sender<Box<Arrival>>> {
+        self.lock().links.get(&peer).map(|known| known.moves.clone())
     }
 
     /// Takes a link out; says whether it was the link to this peer.

@@ -19,7 +19,7 @@ pub struct Story {
 }
 
 /// Every kind of event.
-pub const KINDS: [&str; 13] = [
+pub const KINDS: [&str; 19] = [
     "peer-up",
     "peer-down",
     "peer-lost",
@@ -33,6 +33,12 @@ pub const KINDS: [&str; 13] = [
     "status-changed",
     "rebalanced",
     "interest-widened",
+    "link-moved",
+    "certificate-replaced",
+    "credentials-refused",
+    "renewal-failed",
+    "not-issued",
+    "certificate-ages",
 ];
 
 /// What an event comes to.
@@ -85,6 +91,29 @@ pub fn story(event: &Event) -> Story {
         Event::InterestWidened => {
             let text = "so many patterns that wider ones are declared".to_owned();
             told(Level::Info, "interest-widened", None, text)
+        }
+        Event::LinkMoved { peer } => {
+            told(Level::Debug, "link-moved", None, format!("the link to {peer} moved to a new connection"))
+        }
+        Event::CertificateReplaced { ends_seconds } => {
+            let text = format!("new certificate, valid until {ends_seconds} s after 1970");
+            told(Level::Info, "certificate-replaced", None, text)
+        }
+        Event::CredentialsRefused { reason } => {
+            let text = format!("new credentials are not used: {reason}");
+            told(Level::Error, "credentials-refused", None, text)
+        }
+        Event::RenewalFailed { reason } => {
+            told(Level::Warn, "renewal-failed", None, format!("the certificate is not renewed: {reason}"))
+        }
+        Event::NotIssued { node, reason } => {
+            let text = format!("no certificate was issued for {node}: {reason}");
+            told(Level::Error, "not-issued", None, text)
+        }
+        Event::CertificateAges { percent, seconds_left } => {
+            let level = if *percent >= 90 { Level::Error } else { Level::Warn };
+            let text = format!("{percent} % of the certificate's life is over, {seconds_left} s are left");
+            told(level, "certificate-ages", None, text)
         }
     }
 }

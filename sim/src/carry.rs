@@ -99,7 +99,8 @@ impl World {
                 self.mail.push((from, Mail::Event(event)));
             }
             Output::Propose(entry) => self.commit(entry),
-            Output::Stopped => {}
+            // Links of the simulator have no certificates.
+            Output::Granted(_) | Output::Stopped => {}
         }
         self.flush(from);
     }
@@ -378,6 +379,7 @@ impl World {
             | Input::Unresolved(_)
             | Input::Reported(_)
             | Input::Committed { .. }
+            | Input::Wanted(_)
             | Input::Stop => text_hash(input),
             Input::Distances(distances) => distances.iter().fold(4u64 << 56, |hash, (link, rtt)| {
                 hash.rotate_left(5) ^ u64::from(link.0) ^ rtt.as_nanos() as u64
@@ -414,6 +416,7 @@ impl World {
             | Output::Forget(_)
             | Output::Event(_)
             | Output::Propose(_)
+            | Output::Granted(_)
             | Output::Stopped => text_hash(output),
         };
         self.trace.note(self.now, at, Mark::Output, content);

@@ -96,6 +96,7 @@ impl Hostile {
             | Input::Reported(_)
             | Input::Measured(_)
             | Input::Distances(_)
+            | Input::Wanted(_)
             | Input::Committed { .. }
             | Input::Stop => {}
         }

@@ -39,7 +39,7 @@ pub(super) async fn open<H: Handler>(
         .map_err(|error| ConnectError::Protocol { address, text: error.to_string() })?;
     let connection = connecting.await.map_err(lost)?;
     let (mut outgoing, mut incoming) = connection.open_bi().await.map_err(lost)?;
-    let hello = Hello { version_low: VERSION, version_high: VERSION, features: 0, node: None };
+    let hello = Hello { version_low: VERSION, version_high: VERSION, ..Hello::default() };
     if outgoing.write_chunk(hello.to_frame()).await.is_err() {
         return Err(connection.close_reason().map_or_else(|| protocol("it stopped our stream"), lost));
     }

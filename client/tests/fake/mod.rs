@@ -167,7 +167,7 @@ async fn serve(
     let admission = credentials.admission.to_bytes();
     let record = PeerRecord { admission, incarnation: 77, ..PeerRecord::default() };
     let record = record::signed(record, credentials.admission.mesh, &credentials.identity.signer());
-    let hello = Hello { version_low, version_high, features: 0, node: Some(record) };
+    let hello = Hello { version_low, version_high, node: Some(record), ..Hello::default() };
     if send.write_chunk(hello.to_frame()).await.is_err() {
         return;
     }

@@ -54,6 +54,8 @@ pub enum Context {
     Figure,
     /// A list of peers that is shipped with a release, by the mesh's authority or a release key.
     Shipped,
+    /// A request for a certificate, by the identity key of the node that it is for.
+    Renewal,
 }
 
 impl Context {
@@ -74,6 +76,7 @@ impl Context {
             Context::Summary => b"starling/summary",
             Context::Figure => b"starling/figure1",
             Context::Shipped => b"starling/shipped",
+            Context::Renewal => b"starling/renew-1",
         }
     }
 

@@ -34,6 +34,7 @@ mod known;
 mod news;
 pub mod record;
 mod relaying;
+mod renewing;
 mod rings;
 mod roster;
 mod showing;
@@ -46,6 +47,7 @@ use judging::Judging;
 use known::Dialling;
 pub use known::Known;
 use relaying::Relaying;
+use renewing::Renewing;
 use rings::Place;
 use telling::Asked;
 use watching::Watching;
@@ -130,6 +132,7 @@ pub struct Neighbours {
     relaying: Relaying,
     place: Place,
     judging: Judging,
+    renewing: Renewing,
     changed: Changed,
     /// How often that was taken note of.
     changes: u64,
@@ -146,6 +149,7 @@ impl Neighbours {
             relaying: Relaying::default(),
             place: Place::new(me.short(), me.incarnation),
             judging: Judging::default(),
+            renewing: Renewing::default(),
             own: me.me(),
             me,
             known: BTreeMap::new(),

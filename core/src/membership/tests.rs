@@ -1,5 +1,6 @@
 mod judging;
 mod relaying;
+mod renewing;
 mod telling;
 
 use std::sync::Arc;

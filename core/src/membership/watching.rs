@@ -122,6 +122,8 @@ impl Neighbours {
             ControlBody::Standings(told) => self.on_standings(link, &told, out),
             ControlBody::Proof(bytes) => return Ok(self.on_proof(now, link, &bytes, out)),
             ControlBody::Leaving(_) => self.on_leaving(now, link),
+            ControlBody::CertificateAsk(ask) => self.on_certificate_ask(now, link, ask, out),
+            ControlBody::CertificateAnswer(answer) => self.on_certificate_answer(link, answer, out),
             other => return Err((link, other)),
         }
         Ok(Vec::new())

@@ -166,6 +166,11 @@ impl FrameDecoder {
         }
     }
 
+    /// Whether nothing of a frame that has begun is inside.
+    pub fn is_between_frames(&self) -> bool {
+        self.chunk.is_empty() && self.partial.is_empty()
+    }
+
     /// The next whole frame. Frames of a type we do not know are skipped.
     ///
     /// # Errors

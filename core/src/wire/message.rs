@@ -6,10 +6,12 @@
 use bytes::Bytes;
 use prost::Message as _;
 
+mod certificates;
 mod nodes;
 
 use super::codec::DecodeError;
 use super::frame::{FrameType, frame};
+pub use certificates::{CertificateAnswer, CertificateAsk};
 pub use nodes::{Names, PeerRecord, Peers, Roster};
 
 /// First frame of a connection, both ways.
@@ -27,6 +29,9 @@ pub struct Hello {
     /// The sender, if it is a node.
     #[prost(message, optional, tag = "4")]
     pub node: Option<PeerRecord>,
+    /// Name of the connection that this one replaces, 32 bytes; empty if it replaces none.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub replaces: Bytes,
 }
 
 /// A message between two nodes.
@@ -36,7 +41,7 @@ pub struct Control {
     #[prost(
         oneof = "ControlBody",
         tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24,
-                25, 26, 27, 28, 29"
+                25, 26, 27, 28, 29, 35, 36"
     )]
     pub body: Option<ControlBody>,
 }
@@ -131,6 +136,12 @@ pub enum ControlBody {
     /// Nodes that the sender knows, or wants to know more of.
     #[prost(message, tag = "29")]
     Names(Names),
+    /// A node wants a new certificate.
+    #[prost(message, tag = "35")]
+    CertificateAsk(CertificateAsk),
+    /// The answer to [`CertificateAsk`].
+    #[prost(message, tag = "36")]
+    CertificateAnswer(CertificateAnswer),
 }
 
 /// A change of declared interest.

@@ -2,13 +2,10 @@
 
 use std::fmt;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::BytesMut;
-use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
-};
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use starling_core::id::{MeshId, NodeId, hex, unhex};
@@ -18,6 +15,7 @@ use starling_core::identity::{
 use starling_core::time::Time;
 use starling_core::wire::codec::{Reader, Wire, put_short, take_short};
 
+use super::ca::{BACKDATED, CA_KEY_FILE, CA_LIFETIME, Ca, is_certified};
 use super::certificate::PeerName;
 use super::files::{self, Access, malformed};
 use super::{TrustError, label};
@@ -30,10 +28,14 @@ const COORDINATORS_FILE: &str = "coordinators.bin";
 /// Longest encoding of a set of coordinators.
 const SET_BYTES_MAX: usize = 1024;
 
-/// Clocks may differ by this much without a fresh certificate looking as if it began later.
-const BACKDATED: Duration = Duration::from_secs(300);
-/// How long the mesh's CA certificate is valid.
-const CA_LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
+/// A key whose certificate is being written.
+const NEXT_KEY_FILE: &str = "node.next.key";
+/// The key of a CA that is believed and does not issue yet.
+const NEXT_CA_KEY_FILE: &str = "ca.next.key";
+/// The last line of a certificate.
+const PEM_END: &str = "-----END CERTIFICATE-----";
+/// CA certificates that a mesh may have at once; two overlap while one replaces the other.
+const CAS_MAX: usize = 8;
 
 const AUTHORITY_ADVICE: &str = "restore it from a backup, or make a new mesh with starling init";
 const NODE_ADVICE: &str = "restore it, or issue new credentials for this node";
@@ -48,7 +50,8 @@ pub struct Trust {
     pub mesh: MeshId,
     /// The key that signs admissions.
     pub authority: PublicKey,
-    /// The certificate that issues certificates.
+    /// The certificates whose keys issue certificates, one PEM block after the other: more than one
+    /// while an old one is replaced.
     pub ca_pem: String,
 }
 
@@ -69,10 +72,16 @@ impl Trust {
         VerifyKey::new(&self.authority).ok_or(TrustError::Certificate("the authority's key is weak"))
     }
 
-    /// The CA certificate.
-    pub fn ca_der(&self) -> Result<CertificateDer<'static>, TrustError> {
-        CertificateDer::from_pem_slice(self.ca_pem.as_bytes())
-            .map_err(|_| TrustError::Certificate("the CA certificate is not PEM"))
+    /// The CA certificates, in the order of the file.
+    pub fn cas(&self) -> Result<Vec<CertificateDer<'static>>, TrustError> {
+        let cas = CertificateDer::pem_slice_iter(self.ca_pem.as_bytes())
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|_| TrustError::Certificate("a CA certificate is not PEM"))?;
+        match cas.len() {
+            0 => Err(TrustError::Certificate("there is no CA certificate")),
+            1..=CAS_MAX => Ok(cas),
+            _ => Err(TrustError::Certificate("there are more than 8 CA certificates")),
+        }
     }
 
     fn from_text(text: &str) -> Result<Trust, String> {
@@ -99,7 +108,7 @@ impl Trust {
         if mesh != Some(trust.mesh.to_string().as_str()) {
             return Err("its mesh-id does not belong to its authority".to_owned());
         }
-        trust.verify_key().and(trust.ca_der()).map_err(|error| error.to_string())?;
+        trust.verify_key().and(trust.cas()).map_err(|error| error.to_string())?;
         Ok(trust)
     }
 }
@@ -121,19 +130,27 @@ pub struct NodeRequest {
     pub region: Label,
     /// What people call it.
     pub name: Label,
-    /// How long admission and certificate are valid from now; 24 hours is usual, ten years the most.
+    /// How long the certificate is valid from now; 24 hours is usual, ten years the most.
     pub lifetime: Duration,
+    /// How long the admission is valid, ten years the most: as long as a node may renew its certificate.
+    pub admitted_for: Duration,
 }
 
 impl NodeRequest {
-    /// A request whose names are checked.
+    /// A request whose names are checked; the admission is valid for as long as the certificate.
     pub fn new(
         roles: Roles,
         region: &str,
         name: &str,
         lifetime: Duration,
     ) -> Result<NodeRequest, TrustError> {
-        Ok(NodeRequest { roles, region: label("region", region)?, name: label("node", name)?, lifetime })
+        let (region, name) = (label("region", region)?, label("node", name)?);
+        Ok(NodeRequest { roles, region, name, lifetime, admitted_for: lifetime })
+    }
+
+    /// The same with an admission that is valid for so long.
+    pub fn admitted_for(self, lifetime: Duration) -> NodeRequest {
+        NodeRequest { admitted_for: lifetime, ..self }
     }
 }
 
@@ -143,7 +160,7 @@ impl NodeRequest {
 #[derive(Debug)]
 pub struct Authority {
     root: SecretKey,
-    ca_key: KeyPair,
+    ca: Ca,
     trust: Trust,
 }
 
@@ -152,17 +169,10 @@ impl Authority {
     pub fn create(mesh_name: &str) -> Result<Authority, TrustError> {
         let mesh_name = label("mesh", mesh_name)?;
         let root = new_secret()?;
-        let ca_key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mut params = CertificateParams::default();
-        set_validity(&mut params, since_epoch, CA_LIFETIME);
-        params.distinguished_name = common_name(&mesh_name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let ca_pem = params.self_signed(&ca_key)?.pem();
+        let (ca, ca_pem) = Ca::create(&mesh_name)?;
         let authority = root.public();
         let mesh = MeshId::of_authority(&authority.0);
-        Ok(Authority { root, ca_key, trust: Trust { mesh_name, mesh, authority, ca_pem } })
+        Ok(Authority { root, ca, trust: Trust { mesh_name, mesh, authority, ca_pem } })
     }
 
     /// What nodes and clients must know.
@@ -175,11 +185,16 @@ impl Authority {
         &self.root
     }
 
+    /// The CA that issues certificates, for coordinators.
+    pub fn ca(&self) -> &Ca {
+        &self.ca
+    }
+
     /// Writes the files into `dir`, which is made if it is missing.
     pub fn save(&self, dir: &Path) -> Result<(), TrustError> {
         files::create_dir(dir)?;
         save_seed(&dir.join("authority.key"), &self.root)?;
-        files::write(&dir.join("ca.key"), self.ca_key.serialize_pem().as_bytes(), Access::Private)?;
+        self.ca.save_key(&dir.join(CA_KEY_FILE))?;
         files::write(&dir.join("ca.pem"), self.trust.ca_pem.as_bytes(), Access::Public)?;
         self.trust.save(&dir.join(TRUST_FILE))
     }
@@ -192,15 +207,58 @@ impl Authority {
         if root.public() != trust.authority {
             return Err(malformed(&root_path, "it is not the key of mesh.trust", AUTHORITY_ADVICE));
         }
-        let ca_path = dir.join("ca.key");
-        let pem = files::read_text(&ca_path, Access::Private, AUTHORITY_ADVICE)?;
-        let ca_key = KeyPair::from_pem(&pem)
-            .map_err(|error| malformed(&ca_path, error.to_string(), AUTHORITY_ADVICE))?;
-        if !is_certified(&trust.ca_der()?, &ca_key) {
-            let what = "it is not the key of the CA certificate in mesh.trust";
-            return Err(malformed(&ca_path, what, AUTHORITY_ADVICE));
+        let ca = Ca::load(&dir.join(CA_KEY_FILE), &trust)?;
+        Ok(Authority { root, ca, trust })
+    }
+
+    /// The first step of replacing the CA: another one is believed, whose key waits in `dir`.
+    ///
+    /// # Errors
+    /// One waits already, there are too many, or a file cannot be written.
+    pub fn add_ca(&self, dir: &Path) -> Result<(), TrustError> {
+        let next = dir.join(NEXT_CA_KEY_FILE);
+        if next.exists() {
+            return Err(malformed(&next, "a new CA waits already", "run: starling ca use"));
         }
-        Ok(Authority { root, ca_key, trust })
+        let (ca, pem) = Ca::create(&self.trust.mesh_name)?;
+        let trust =
+            Trust { ca_pem: format!("{}\n{pem}", self.trust.ca_pem.trim_end()), ..self.trust.clone() };
+        trust.cas()?;
+        ca.save_key(&next)?;
+        trust.save(&dir.join(TRUST_FILE))
+    }
+
+    /// The second step: what is issued from now on is of the new CA.
+    ///
+    /// # Errors
+    /// None was added, or a file cannot be read or written.
+    pub fn use_ca(dir: &Path) -> Result<(), TrustError> {
+        let next = dir.join(NEXT_CA_KEY_FILE);
+        let trust = Trust::load(&dir.join(TRUST_FILE))?;
+        Ca::load(&next, &trust)?;
+        files::rename(&next, &dir.join(CA_KEY_FILE))
+    }
+
+    /// The last step: no CA is believed but the one that issues.
+    ///
+    /// # Errors
+    /// A new one waits to be used, or a file cannot be written.
+    pub fn drop_cas(&self, dir: &Path) -> Result<(), TrustError> {
+        let next = dir.join(NEXT_CA_KEY_FILE);
+        if next.exists() {
+            return Err(malformed(&next, "a new CA waits to be used", "run: starling ca use"));
+        }
+        let is_own = |block: &&str| {
+            CertificateDer::from_pem_slice(block.as_bytes()).is_ok_and(|ca| ca == *self.ca.certificate())
+        };
+        let mut blocks = self.trust.ca_pem.split_inclusive(PEM_END);
+        let pem = format!(
+            "{}
+",
+            blocks.find(is_own).expect("the CA's certificate is in the trust").trim()
+        );
+        files::write(&dir.join("ca.pem"), pem.as_bytes(), Access::Public)?;
+        Trust { ca_pem: pem, ..self.trust.clone() }.save(&dir.join(TRUST_FILE))
     }
 
     /// The mesh's first coordinators: the nodes that hold these identity keys, one to seven.
@@ -222,15 +280,7 @@ impl Authority {
         wall: Time,
     ) -> Result<NodeCredentials, TrustError> {
         let since_epoch = Duration::from_nanos(wall.0);
-        let lifetime = request.lifetime.min(CA_LIFETIME);
-        let name = PeerName {
-            mesh: self.trust.mesh_name.clone(),
-            roles: request.roles,
-            region: request.region.clone(),
-            node: NodeId::of_key(&identity.public().0),
-        };
-        // Roles that are empty make a name that no node accepts, so it is refused here.
-        PeerName::from_uri(&name.to_string())?;
+        let admitted_for = request.admitted_for.min(CA_LIFETIME);
         let admission = Admission {
             mesh: self.trust.mesh,
             key: identity.public(),
@@ -238,23 +288,16 @@ impl Authority {
             region: request.region.clone(),
             name: request.name.clone(),
             not_before_seconds: since_epoch.saturating_sub(BACKDATED).as_secs(),
-            not_after_seconds: since_epoch.saturating_add(lifetime).as_secs(),
+            not_after_seconds: since_epoch.saturating_add(admitted_for).as_secs(),
             signature: Signature([0; 64]),
         };
+        let admission = admission.signed_by(&self.root);
         let tls_key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        let mut params = CertificateParams::default();
-        set_validity(&mut params, since_epoch, lifetime);
-        params.distinguished_name = common_name(&request.name);
-        params.subject_alt_names = vec![SanType::URI(name.to_string().try_into()?)];
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages =
-            vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
-        let issuer = Issuer::from_ca_cert_der(&self.trust.ca_der()?, &self.ca_key)?;
-        let certificate = params.signed_by(&tls_key, &issuer)?;
+        let certificate_pem = self.ca.certify(&admission, &tls_key, wall, request.lifetime)?;
         Ok(NodeCredentials {
-            admission: admission.signed_by(&self.root),
+            admission,
             identity,
-            certificate_pem: certificate.pem(),
+            certificate_pem,
             tls_key_pem: tls_key.serialize_pem(),
             trust: self.trust.clone(),
             coordinators: Vec::new(),
@@ -294,6 +337,16 @@ impl NodeCredentials {
         self.trust.save(&dir.join(TRUST_FILE))
     }
 
+    /// Writes the certificate and its key over those in `dir`; after a crash either the old ones or the
+    /// new ones are found there.
+    pub fn save_certificate(&self, dir: &Path) -> Result<(), TrustError> {
+        // The new key is there before its certificate is, beside the old one.
+        let next = dir.join(NEXT_KEY_FILE);
+        files::write(&next, self.tls_key_pem.as_bytes(), Access::Private)?;
+        files::write(&dir.join("node.pem"), self.certificate_pem.as_bytes(), Access::Public)?;
+        files::rename(&next, &dir.join("node.key"))
+    }
+
     /// Reads what [`NodeCredentials::save`] wrote and checks that the parts belong together.
     ///
     /// Whether they are still valid is asked when they are used: a node whose certificate ran out
@@ -307,17 +360,48 @@ impl NodeCredentials {
         let key_path = dir.join("node.key");
         let tls_key_pem = files::read_text(&key_path, Access::Private, NODE_ADVICE)?;
         let coordinators = load_coordinators(&dir.join(COORDINATORS_FILE), &trust)?;
-        let credentials =
+        let mut credentials =
             NodeCredentials { identity, admission, trust, certificate_pem, tls_key_pem, coordinators };
         credentials
             .check_certificate()
             .map_err(|error| malformed(&certificate_path, error.to_string(), NODE_ADVICE))?;
-        let tls_key = KeyPair::from_pem(&credentials.tls_key_pem)
-            .map_err(|error| malformed(&key_path, error.to_string(), NODE_ADVICE))?;
-        if !credentials.certificates()?.first().is_some_and(|first| is_certified(first, &tls_key)) {
-            return Err(malformed(&key_path, "it is not the key of node.pem", NODE_ADVICE));
+        if credentials.has_its_key(&key_path)? {
+            return Ok(credentials);
         }
-        Ok(credentials)
+        // A renewal was cut between its certificate and the last step.
+        let next = dir.join(NEXT_KEY_FILE);
+        if next.exists() {
+            credentials.tls_key_pem = files::read_text(&next, Access::Private, NODE_ADVICE)?;
+            if credentials.has_its_key(&next)? {
+                files::rename(&next, &key_path)?;
+                return Ok(credentials);
+            }
+        }
+        Err(malformed(&key_path, "it is not the key of node.pem", NODE_ADVICE))
+    }
+
+    /// The same node's with another certificate and its key.
+    ///
+    /// # Errors
+    /// The certificate is not for this node, or the key is not the certificate's.
+    pub fn renewed(
+        self,
+        certificate_pem: String,
+        tls_key_pem: String,
+    ) -> Result<NodeCredentials, TrustError> {
+        let renewed = NodeCredentials { certificate_pem, tls_key_pem, ..self };
+        renewed.check_certificate()?;
+        if !renewed.has_its_key(Path::new("the new key"))? {
+            return Err(TrustError::Certificate("it is for another key than was asked for"));
+        }
+        Ok(renewed)
+    }
+
+    /// Whether the key, which was read from `path`, is that of the certificate.
+    fn has_its_key(&self, path: &Path) -> Result<bool, TrustError> {
+        let key = KeyPair::from_pem(&self.tls_key_pem)
+            .map_err(|error| malformed(path, error.to_string(), NODE_ADVICE))?;
+        Ok(self.certificates()?.first().is_some_and(|first| is_certified(first, &key)))
     }
 
     /// The node's name.
@@ -423,22 +507,4 @@ fn new_secret() -> Result<SecretKey, TrustError> {
     let mut seed = [0; 32];
     aws_lc_rs::rand::fill(&mut seed).map_err(|_| TrustError::NoEntropy)?;
     Ok(SecretKey::from_seed(seed))
-}
-
-/// Whether `certificate` is for the public half of `key`.
-fn is_certified(certificate: &CertificateDer<'_>, key: &KeyPair) -> bool {
-    use x509_parser::prelude::{FromDer, X509Certificate};
-    X509Certificate::from_der(certificate)
-        .is_ok_and(|(_, parsed)| *parsed.public_key().subject_public_key.data == *key.public_key_raw())
-}
-
-fn common_name(name: &Label) -> DistinguishedName {
-    let mut distinguished = DistinguishedName::new();
-    distinguished.push(DnType::CommonName, name.as_str());
-    distinguished
-}
-
-fn set_validity(params: &mut CertificateParams, since_epoch: Duration, lifetime: Duration) {
-    params.not_before = (UNIX_EPOCH + since_epoch.saturating_sub(BACKDATED)).into();
-    params.not_after = (UNIX_EPOCH + since_epoch.saturating_add(lifetime)).into();
 }

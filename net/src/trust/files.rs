@@ -50,7 +50,17 @@ fn write_whole(path: &Path, content: &[u8], access: Access) -> io::Result<()> {
     file.write_all(content)?;
     file.sync_all()?;
     fs::rename(&beside, path)?;
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    sync_directory(path)
+}
+
+/// Moves a whole file over another.
+pub(super) fn rename(from: &Path, to: &Path) -> Result<(), TrustError> {
+    let renamed = fs::rename(from, to).and_then(|()| sync_directory(to));
+    renamed.map_err(|source| TrustError::Write { path: to.to_owned(), source })
+}
+
+fn sync_directory(of: &Path) -> io::Result<()> {
+    let dir = of.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(dir)?.sync_all()
 }
 

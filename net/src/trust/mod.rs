@@ -9,8 +9,10 @@
 //! everyone needs, and [`tls`] turns them into configurations for QUIC.
 
 pub mod authority;
+pub mod ca;
 pub mod certificate;
 pub mod files;
+pub mod life;
 pub mod tls;
 
 use std::io;
@@ -20,11 +22,13 @@ use starling_core::identity::set::MEMBERS_MAX;
 use starling_core::identity::{AdmissionError, BadLabel, SetError};
 
 pub use authority::{Authority, NodeCredentials, NodeRequest, Trust};
+pub use ca::{CERTIFICATE_LIFETIME, CERTIFICATE_LIFETIME_MIN, Ca, CertificateRequest};
 pub use certificate::PeerName;
 pub use files::next_incarnation;
+pub use life::{Life, RENEWED_AT_PERCENT, serial_of};
 pub use tls::{
-    SERVER_NAME, agent_client_config, channel_binding, client_config, install_crypto, peer_name,
-    server_config,
+    SERVER_NAME, agent_client_config, channel_binding, check_chain, client_config, install_crypto,
+    link_binding, peer_life, peer_name, server_config,
 };
 
 /// What went wrong with keys, certificates and the files they live in.

@@ -5,6 +5,7 @@
 //! tickets would cost memory on both sides of every one of tens of thousands of connections.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use rustls::client::Resumption;
@@ -16,8 +17,9 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme};
 use starling_core::identity::Label;
+use starling_core::time::Time;
 
-use super::{NodeCredentials, PeerName, Trust, TrustError};
+use super::{Life, NodeCredentials, PeerName, Trust, TrustError};
 
 /// The protocol and its version, as TLS negotiates it.
 pub const ALPN: &[u8] = b"starling/1";
@@ -27,6 +29,8 @@ pub const SERVER_NAME: &str = "starling.invalid";
 
 /// The exporter's label (RFC 8446, section 7.5) for [`channel_binding`].
 const BINDING_LABEL: &[u8] = b"starling attach";
+/// The exporter's label for [`link_binding`].
+const LINK_LABEL: &[u8] = b"starling link";
 
 /// Makes our provider the default of the process, unless there is one. Call first in every main and
 /// test; calling it again does nothing.
@@ -62,6 +66,19 @@ pub fn client_config(
     finish_client(builder.with_client_auth_cert(credentials.certificates()?, credentials.tls_key()?)?)
 }
 
+/// Checks that nodes which trust `trust` believe these credentials at `wall`.
+///
+/// # Errors
+/// What TLS would say to them.
+pub fn check_chain(credentials: &NodeCredentials, trust: &Trust, wall: Time) -> Result<(), TrustError> {
+    let certificates = credentials.certificates()?;
+    let (first, others) = certificates.split_first().ok_or(TrustError::Certificate("there is none"))?;
+    let name = ServerName::try_from(SERVER_NAME).expect("it is a host name");
+    let at = UnixTime::since_unix_epoch(Duration::from_nanos(wall.0));
+    MeshVerifier::new(trust)?.verify_server_cert(first, others, &name, &[], at)?;
+    Ok(())
+}
+
 /// For an agent's connections to an edge: no certificate of its own.
 pub fn agent_client_config(trust: &Trust) -> Result<Arc<QuicClientConfig>, TrustError> {
     finish_client(client_builder(trust)?.with_no_client_auth())
@@ -69,18 +86,34 @@ pub fn agent_client_config(trust: &Trust) -> Result<Arc<QuicClientConfig>, Trust
 
 /// Who is at the other end by its certificate, which the handshake verified; `None` for an agent.
 pub fn peer_name(connection: &quinn::Connection) -> Result<Option<PeerName>, TrustError> {
+    peer_certificate(connection)?.as_ref().map(PeerName::of_certificate).transpose()
+}
+
+/// How long the certificate at the other end is valid; `None` for an agent.
+pub fn peer_life(connection: &quinn::Connection) -> Result<Option<Life>, TrustError> {
+    peer_certificate(connection)?.as_ref().map(Life::of_certificate).transpose()
+}
+
+fn peer_certificate(connection: &quinn::Connection) -> Result<Option<CertificateDer<'static>>, TrustError> {
     let Some(identity) = connection.peer_identity() else { return Ok(None) };
     let certificates =
         identity.downcast::<Vec<CertificateDer<'static>>>().map_err(|_| TrustError::NoHandshake)?;
-    certificates.first().map(PeerName::of_certificate).transpose()
+    Ok(certificates.into_iter().next())
 }
 
 /// 32 bytes that both ends of this connection, and nobody else, can compute.
 pub fn channel_binding(connection: &quinn::Connection) -> Result<[u8; 32], TrustError> {
+    exported(connection, BINDING_LABEL)
+}
+
+/// The name by which the two ends of a link, and nobody else, know this connection of theirs.
+pub fn link_binding(connection: &quinn::Connection) -> Result<[u8; 32], TrustError> {
+    exported(connection, LINK_LABEL)
+}
+
+fn exported(connection: &quinn::Connection, label: &[u8]) -> Result<[u8; 32], TrustError> {
     let mut binding = [0; 32];
-    connection
-        .export_keying_material(&mut binding, BINDING_LABEL, b"")
-        .map_err(|_| TrustError::NoHandshake)?;
+    connection.export_keying_material(&mut binding, label, b"").map_err(|_| TrustError::NoHandshake)?;
     Ok(binding)
 }
 
@@ -117,7 +150,7 @@ fn no_initial_suite(_: quinn::crypto::rustls::NoInitialCipherSuite) -> TrustErro
     TrustError::Tls(rustls::Error::General("QUIC needs AES-128-GCM for its first packets".to_owned()))
 }
 
-/// Believes a certificate that chains to the mesh's CA, is valid now, and names a node of the mesh.
+/// Believes a certificate that chains to one of the mesh's CAs, is valid now, and names a node of the mesh.
 ///
 /// Chains and handshake signatures are verified by rustls; only the comparison of a hostname is
 /// replaced, by the check of the URI.
@@ -132,7 +165,9 @@ struct MeshVerifier {
 impl MeshVerifier {
     fn new(trust: &Trust) -> Result<MeshVerifier, TrustError> {
         let mut roots = RootCertStore::empty();
-        roots.add(trust.ca_der()?)?;
+        for ca in trust.cas()? {
+            roots.add(ca)?;
+        }
         let roots = Arc::new(roots);
         let provider = Arc::new(provider());
         let client_chains =

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
+mod renewal;
+mod rotation;
 mod slow;
 mod support;
 mod window;

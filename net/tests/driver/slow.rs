@@ -62,7 +62,8 @@ async fn a_hello_that_comes_a_byte_at_a_time_is_not_waited_for() {
     let (mut send, _receive) = connection.open_bi().await.unwrap();
     let version = "x".repeat(60);
     let node_record = starling_core::wire::message::PeerRecord { version, ..Default::default() };
-    let hello = Hello { version_low: 1, version_high: 1, features: 0, node: Some(node_record) }.to_frame();
+    let hello =
+        Hello { version_low: 1, version_high: 1, node: Some(node_record), ..Hello::default() }.to_frame();
     let started = Instant::now();
     for byte in hello.chunks(1) {
         if send.write_all(byte).await.is_err() {

@@ -52,6 +52,8 @@ pub fn settings(authority: &Authority, name: &str, directory: &Path) -> NodeSett
     let request = NodeRequest::new(Roles::EDGE, "eu", name, Duration::from_secs(3600)).unwrap();
     NodeSettings {
         credentials: authority.issue(&request, Time::from_millis(wall_ms())).unwrap(),
+        credentials_directory: None,
+        certificate_lifetime: Duration::from_secs(3600),
         trust: authority.trust().clone(),
         listen: "127.0.0.1:0".parse().unwrap(),
         advertise: None,
@@ -91,6 +93,10 @@ impl Bench {
         directory: TempDir,
     ) -> Bench {
         let settings = NodeSettings { shaper, ..settings(authority, name, directory.path()) };
+        Bench::begin(settings, directory).await
+    }
+
+    pub async fn begin(settings: NodeSettings, directory: TempDir) -> Bench {
         let key = settings.credentials.identity.public();
         let (seen, told) = (Shared::default(), Shared::default());
         let script = Script { seen: Arc::clone(&seen), told: Arc::clone(&told) };
@@ -158,15 +164,25 @@ pub struct Client {
 
 impl Client {
     pub async fn connect(endpoint: &quinn::Endpoint, edge: &Bench) -> Client {
-        let connection = endpoint.connect(edge.handle.address(), SERVER_NAME).unwrap().await.unwrap();
+        Client::reach(endpoint, edge.handle.address(), edge.node, edge.me.incarnation).await
+    }
+
+    /// Connects to the edge that is called this.
+    pub async fn reach(
+        endpoint: &quinn::Endpoint,
+        address: std::net::SocketAddr,
+        edge: starling_core::id::NodeId,
+        edge_incarnation: u64,
+    ) -> Client {
+        let connection = endpoint.connect(address, SERVER_NAME).unwrap().await.unwrap();
         let (send, receive) = connection.open_bi().await.unwrap();
         let binding = channel_binding(&connection).unwrap();
-        let terms = AttachTerms { edge: edge.node, edge_incarnation: edge.me.incarnation, binding };
+        let terms = AttachTerms { edge, edge_incarnation, binding };
         let decoder = FrameDecoder::new();
         let mut client = Client { connection, terms, send, receive, decoder, passed: Vec::new() };
-        client.send(Hello { version_low: 1, version_high: 3, features: 0, node: None }.to_frame()).await;
+        client.send(Hello { version_low: 1, version_high: 3, ..Hello::default() }.to_frame()).await;
         let hello = Hello::decode_body(client.frame(FrameType::Hello).await).unwrap();
-        assert_eq!(hello.node.unwrap().incarnation, edge.me.incarnation);
+        assert_eq!(hello.node.unwrap().incarnation, edge_incarnation);
         client
     }
 

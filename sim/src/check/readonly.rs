@@ -180,7 +180,13 @@ impl Check for ReadOnly {
             | Event::AgentSuperseded { .. }
             | Event::UpdateApplied { .. }
             | Event::Rebalanced { .. }
-            | Event::InterestWidened => {}
+            | Event::InterestWidened
+            | Event::LinkMoved { .. }
+            | Event::CertificateReplaced { .. }
+            | Event::CredentialsRefused { .. }
+            | Event::RenewalFailed { .. }
+            | Event::NotIssued { .. }
+            | Event::CertificateAges { .. } => {}
         }
     }
 

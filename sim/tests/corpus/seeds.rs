@@ -165,7 +165,7 @@ pub fn all() -> Vec<(&'static str, Files)> {
     let text = |text: &str| text.as_bytes().to_vec();
     let control = drawn(24, made::control()).into_iter().map(|body| body.to_body().to_vec());
     let control = control.filter(|bytes| bytes.len() <= FILE_BYTES_MAX);
-    let hello = Hello { version_low: 1, version_high: 3, features: 0, node: None };
+    let hello = Hello { version_low: 1, version_high: 3, ..Hello::default() };
     let asks = drawn(12, made::ask()).into_iter();
     let asks = asks.map(|ask| body(&Request { id: 3, ask: Some(ask) }.to_frame()));
     let mut summary = Summary::new(5);

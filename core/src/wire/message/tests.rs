@@ -122,6 +122,24 @@ fn goldens() -> Vec<(ControlBody, &'static str)> {
             "180000002000da0115090100000000000000120802000000000000001801",
         ),
         (
+            ControlBody::CertificateAsk(CertificateAsk {
+                admission: Bytes::from_static(b"a"),
+                number: 2,
+                request: Bytes::from_static(b"r"),
+                signature: Bytes::from_static(b"s"),
+            }),
+            "0e00000020009a020b0a016110021a0172220173",
+        ),
+        (
+            ControlBody::CertificateAnswer(CertificateAnswer {
+                node: 1,
+                number: 2,
+                certificate: "c".to_owned(),
+                refusal: "r".to_owned(),
+            }),
+            "140000002000a2021109010000000000000010021a0163220172",
+        ),
+        (
             ControlBody::Names(Names { offered: vec![1], incarnations: vec![2], wanted: vec![3] }),
             "210000002000ea011e0a080100000000000000120802000000000000001a080300000000000000",
         ),
@@ -139,10 +157,16 @@ fn golden_control_messages() {
 
 #[test]
 fn golden_hello() {
-    let hello = Hello { version_low: 1, version_high: 2, features: 3, node: Some(record()) };
+    let hello =
+        Hello { version_low: 1, version_high: 2, features: 3, node: Some(record()), ..Hello::default() };
     let frame = hello.to_frame();
     assert_eq!(hex(&frame), "21000000010008011002180322190a01611203683a3119020000000000000020032a0176420173");
     assert_eq!(Hello::decode_body(frame.slice(FRAME_HEADER_BYTES..)), Ok(hello));
+    let replaces = Bytes::from_static(&[7; 3]);
+    let moving = Hello { version_low: 1, version_high: 1, replaces, ..Hello::default() };
+    let frame = moving.to_frame();
+    assert_eq!(hex(&frame), "090000000100080110012a03070707");
+    assert_eq!(Hello::decode_body(frame.slice(FRAME_HEADER_BYTES..)), Ok(moving));
 }
 
 #[test]
