@@ -43,7 +43,7 @@ export function globe(regions, members) {
   const size = 300;
   const centre = size / 2;
   const radius = 120;
-  const drawing = s("svg", { viewBox: `0 0 ${size} ${size}`, role: "group", "aria-label": `Globe with ${regions.length} regions` },
+  const drawing = s("svg", { class: "small", viewBox: `0 0 ${size} ${size}`, role: "group", "aria-label": `Globe with ${regions.length} regions` },
     s("circle", { class: "sphere", cx: centre, cy: centre, r: radius }),
     [40, 80].map((r) => s("ellipse", { class: "axis", cx: centre, cy: centre, rx: r, ry: radius })),
     [-60, 0, 60].map((dy) => s("ellipse", { class: "axis", cx: centre, cy: centre + dy, rx: Math.sqrt(radius ** 2 - dy ** 2), ry: 12 })));
@@ -70,7 +70,7 @@ export function globe(regions, members) {
 
 /** Shares of a whole as an icicle: the whole, its parts, and their parts. */
 export function icicle(parts, title) {
-  const [width, row] = [640, 44];
+  const [width, row] = [1100, 44];
   const total = Math.max(1, parts.reduce((sum, part) => sum + part.size, 0));
   const shown = parts.slice(0, 40);
   const inner = Math.max(1, Math.floor((MARKS_MAX - shown.length) / Math.max(shown.length, 1)));
@@ -105,7 +105,7 @@ export function icicle(parts, title) {
 export function links(node, distances) {
   const [width, height] = [420, 300];
   const shown = distances.slice(0, 60);
-  const drawing = s("svg", { viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": `${node} and ${distances.length} links, coloured by round trip` });
+  const drawing = s("svg", { class: "small", viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": `${node} and ${distances.length} links, coloured by round trip` });
   const kind = (rtt) => (!rtt ? "unknown" : rtt < 5000 ? "near" : rtt < 50000 ? "middle" : "far");
   shown.forEach((peer, index) => {
     const turn = (2 * Math.PI * index) / shown.length - Math.PI / 2;

@@ -14,7 +14,7 @@ const OWN_SERVES: Duration = Duration::from_millis(250);
 /// How long another node's answer serves.
 const OTHERS_SERVE: Duration = Duration::from_secs(1);
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Answers that are kept; the oldest goes first.
 const KEPT_MAX: usize = 1_024;
 
@@ -159,6 +159,6 @@ mod tests {
         let (questions, _asked) = mpsc::channel::<Question>(1);
         let asking = Asking::new(questions, Arc::default());
         let silent = asking.ask(&Whom::Own, Ask::Overview(Empty {})).await;
-        assert!(matches!(silent, Err(Unanswered::Silent(why)) if why.contains("3 s")));
+        assert!(matches!(silent, Err(Unanswered::Silent(why)) if why.contains("5 s")));
     }
 }

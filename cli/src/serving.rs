@@ -24,6 +24,8 @@ const QUESTIONS_MAX: usize = 256;
 const OTHERS_MAX: usize = 16;
 /// How long another node may take.
 const OTHERS_TAKE: Duration = Duration::from_secs(2);
+/// And when it has to ask others itself where an agent is.
+const LOCATING_TAKES: Duration = Duration::from_secs(4);
 /// How long the own machine may take, before the next question is put.
 const OWN_TAKES: Duration = Duration::from_millis(2_500);
 /// A token is at least so long, so that it cannot be guessed.
@@ -115,13 +117,8 @@ async fn answer(
     (quick, slow): (starling_net::Asker, starling_net::Asker),
     trust: Trust,
 ) {
-    let found = Arc::new(Found {
-        trust,
-        named: Vec::new(),
-        coordinators: Vec::new(),
-        edges: Vec::new(),
-        timeout: OTHERS_TAKE,
-    });
+    let found =
+        Found { trust, named: Vec::new(), coordinators: Vec::new(), edges: Vec::new(), timeout: OTHERS_TAKE };
     let places = Arc::new(Semaphore::new(OTHERS_MAX));
     let (to_quick, quick_asked) = mpsc::channel(QUESTIONS_MAX);
     let (to_slow, slow_asked) = mpsc::channel(QUESTIONS_MAX);
@@ -140,7 +137,8 @@ async fn answer(
                 }
             }
             Whom::Node(address) => {
-                let (found, places) = (Arc::clone(&found), Arc::clone(&places));
+                let timeout = if matches!(ask, Ask::Locate(_)) { LOCATING_TAKES } else { OTHERS_TAKE };
+                let (found, places) = (Found { timeout, ..found.clone() }, Arc::clone(&places));
                 tokio::spawn(async move {
                     let Ok(_place) = places.acquire().await else { return };
                     let said = found.say(&address, ask).await.map_err(|failure| failure.to_string());

@@ -86,7 +86,7 @@ fn stages(reading: &Reading, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result
             buckets.push((seconds(end), counts[from..from + upto].iter().sum()));
             from += upto;
         }
-        buckets.push((f64::MAX, counts[from..].iter().sum()));
+        buckets.push((f64::INFINITY, counts[from..].iter().sum()));
         metric
             .encode_family(&[("stage", *stage)])?
             .encode_histogram::<NoLabelSet>(sum, total, &buckets, None)?;

@@ -192,8 +192,9 @@ async fn locate(state: &State, overview: &Overview, id: AgentId) -> Result<Home,
     };
     let edges = overview.members.iter().filter(lives).filter(|member| member.roles.contains("edge"));
     let own = (state.settings.role != "coordinator").then_some(Whom::Own);
-    let asked = own.into_iter().chain(edges.map(|edge| whom(state, edge)).take(3));
+    let asked = own.into_iter().chain(edges.map(|edge| whom(state, edge)).take(2));
     let mut last = Problem::silent("no edge could be asked where agents are");
+    let mut is_refused = false;
     for whom in asked {
         match state.asking.ask(&whom, Ask::Locate(Bytes::copy_from_slice(&id.0))).await {
             Ok(say) => {
@@ -201,9 +202,20 @@ async fn locate(state: &State, overview: &Overview, id: AgentId) -> Result<Home,
                     return Ok(home.clone());
                 }
             }
-            Err(Unanswered::Refused(_)) => last = Problem::not_found(format!("no agent {id} was found")),
+            Err(Unanswered::Refused(_)) => {
+                // An edge has asked all the others; an aggregator knows its own region alone.
+                if matches!(whom, Whom::Node(_)) || state.settings.role == "edge" {
+                    return Err(Problem::not_found(format!("no agent {id} was found")));
+                }
+                is_refused = true;
+            }
             Err(unanswered @ Unanswered::Silent(_)) => last = Problem::of("an edge", unanswered),
         }
+    }
+    if is_refused {
+        last = Problem::not_found(format!(
+            "no agent {id} is in this region, and no edge answered that was asked"
+        ));
     }
     Err(last)
 }
