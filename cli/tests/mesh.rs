@@ -7,6 +7,8 @@
 mod agents;
 #[path = "mesh/bench.rs"]
 mod bench;
+#[path = "mesh/browser.rs"]
+mod browser;
 #[path = "mesh/chaos.rs"]
 mod chaos;
 #[path = "mesh/dev.rs"]
