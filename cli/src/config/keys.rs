@@ -251,7 +251,7 @@ pub static KEYS: [Key; 22] = [
         name: "release_key",
         kind: Kind::PublicKey,
         absent: Absent::Unset,
-        example: "\"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\"",
+        example: "\"d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a\"",
         about: "a key that may have signed discovery.shipped besides the mesh's authority",
     },
     Key {
