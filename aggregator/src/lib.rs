@@ -299,6 +299,7 @@ impl Aggregator {
             | ControlBody::Names(_)
             | ControlBody::CertificateAsk(_)
             | ControlBody::CertificateAnswer(_)
+            | ControlBody::Agreement(_)
             | ControlBody::RelayOpen(_)
             | ControlBody::RelayAccepted(_)
             | ControlBody::RelayClosed(_)
@@ -463,7 +464,10 @@ impl Machine for Aggregator {
             | Input::Changes { .. }
             | Input::SystemAcknowledged { .. }
             | Input::Unresolved(_)
-            | Input::Committed { .. } => {}
+            | Input::Committed { .. }
+            | Input::Restored { .. }
+            | Input::Undecided { .. }
+            | Input::Standings(_) => {}
             Input::Measured(snapshot) => self.measured = snapshot,
         }
         self.settle(now, out);

@@ -63,7 +63,7 @@ impl Aggregator {
                 RefusedCode::NotHere.because("this is an aggregator; ask the edge that hosts them")
             }
             Ask::Edges(ask) => Say::Edges(self.edges(now, ask)),
-            Ask::Update(_) | Ask::WatchCut(_) => {
+            Ask::Update(_) | Ask::Updates(_) | Ask::WatchCut(_) => {
                 RefusedCode::NotHere.because("this is an aggregator; ask a coordinator")
             }
         };

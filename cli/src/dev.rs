@@ -74,7 +74,7 @@ pub fn run(args: &DevArgs, output: &Output) -> Result<(), Failure> {
 }
 
 fn plan_nodes(args: &DevArgs) -> Result<Vec<PlannedNode>, Failure> {
-    let count = 1 + args.regions * (args.aggregators + args.edges);
+    let count = args.coordinators + args.regions * (args.aggregators + args.edges);
     let last = u32::from(args.quic_port) + count - 1;
     let refuse =
         || Failure::new(ExitCode::Usage, format!("{count} nodes need UDP ports up to {last}, beyond 65535"));
@@ -97,6 +97,9 @@ fn plan_nodes(args: &DevArgs) -> Result<Vec<PlannedNode>, Failure> {
         nodes.push(PlannedNode { name, roles, region, address, http, process });
     };
     add("coordinator".into(), Roles::COORDINATOR, "global".into());
+    for number in 1..args.coordinators {
+        add(format!("coordinator-{number}"), Roles::COORDINATOR, "global".into());
+    }
     for region in 0..args.regions {
         for number in 0..args.aggregators {
             add(format!("r{region}-aggregator-{number}"), Roles::AGGREGATOR, format!("r{region}"));

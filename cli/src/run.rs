@@ -1,5 +1,6 @@
 //! `starling run`: nodes from configuration files, in this process, until they are asked to stop.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -9,8 +10,11 @@ use std::time::Duration;
 
 use starling_aggregator::Aggregator;
 use starling_api::Served;
-use starling_coordinator::Coordinator;
+use starling_consensus::Consensus;
+use starling_coordinator::{Coordinator, Newest};
+use starling_core::agreement::Agreement;
 use starling_core::event::Event;
+use starling_core::id::{NodeId, ShortId};
 use starling_core::identity::{Coordinators, Roles, SecretKey, VerifyKey};
 use starling_core::machine::Machine;
 use starling_core::membership::Identity;
@@ -210,6 +214,8 @@ async fn start(config: &Config, credentials: NodeCredentials, bad: &Bad) -> Resu
     };
     let authority = credentials.trust.verify_key()?;
     let coordinators = credentials.coordinators()?;
+    let me = credentials.node().short();
+    let voters = voters(coordinators.as_ref(), me);
     let key = credentials.identity.clone();
     let mesh = credentials.trust.mesh_name.to_string();
     let settings = NodeSettings {
@@ -225,6 +231,7 @@ async fn start(config: &Config, credentials: NodeCredentials, bad: &Bad) -> Resu
         shaper: shaper(config.quic, &bad.links)?,
         trial: bad.lie.as_ref().map(|lie| Arc::clone(&lie.tap) as _),
         version: env!("CARGO_PKG_VERSION").to_string(),
+        agreement: agreement(config, me, &voters)?,
     };
     let lie = bad.lie.clone().map(|lie| lie.within(settings.trust.clone()));
     let make = move |start: Start| {
@@ -235,6 +242,31 @@ async fn start(config: &Config, credentials: NodeCredentials, bad: &Bad) -> Resu
         }
     };
     Node::start(settings, make).await.map_err(|error| failure(config, &error))
+}
+
+/// The coordinators with which a new group begins: those of the mesh's first set. Who comes with a later
+/// one is taken in by the group; a mesh that names none has a coordinator alone.
+fn voters(coordinators: Option<&Coordinators>, me: ShortId) -> BTreeSet<ShortId> {
+    let Some(coordinators) = coordinators else { return [me].into() };
+    let first = Some(coordinators.set()).filter(|set| set.epoch == 1);
+    let members = first.into_iter().flat_map(|set| set.members());
+    members.map(|key| NodeId::of_key(&key.0).short()).collect()
+}
+
+/// Who agrees for a coordinator; `voters` begin a group that there never was.
+fn agreement(
+    config: &Config,
+    me: ShortId,
+    voters: &BTreeSet<ShortId>,
+) -> Result<Option<Arc<dyn Agreement>>, Failure> {
+    if !config.roles.has(Roles::COORDINATOR) {
+        return Ok(None);
+    }
+    let consensus = Consensus::open(&config.data, me, voters, Box::new(Newest::default()));
+    let consensus = consensus.map_err(|error| {
+        Failure::new(ExitCode::Configuration, format!("{} does not start: {error}", config.name))
+    })?;
+    Ok(Some(consensus))
 }
 
 /// What a machine is told of its settings.
@@ -283,7 +315,7 @@ fn failure(config: &Config, error: &StartError) -> Failure {
         StartError::AddressTaken { .. } | StartError::Listen { .. } | StartError::Trust(_) => {
             Failure::new(ExitCode::Configuration, what)
         }
-        StartError::OtherMesh { .. } | StartError::Directory { .. } | StartError::Log(_) => {
+        StartError::OtherMesh { .. } | StartError::Directory { .. } => {
             Failure::new(ExitCode::Configuration, what)
         }
     }

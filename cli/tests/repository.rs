@@ -7,11 +7,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each crate may use of the others. A crate that is not here is refused.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     ("starling-core", &[]),
     ("starling-edge", &["starling-core"]),
     ("starling-aggregator", &["starling-core"]),
     ("starling-coordinator", &["starling-core"]),
+    ("starling-consensus", &["starling-core"]),
     ("starling-hostile", &["starling-core"]),
     (
         "starling-sim",
@@ -42,6 +43,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
             "starling-aggregator",
             "starling-coordinator",
             "starling-discovery",
+            "starling-consensus",
             "starling-hostile",
             "starling-net",
             "starling-observe",

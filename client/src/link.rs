@@ -105,6 +105,7 @@ impl Link {
             | Say::Peers(_)
             | Say::Edges(_)
             | Say::Agents(_)
+            | Say::Updates(_)
             | Say::Value(_) => {}
         }
     }

@@ -1,13 +1,17 @@
 //! The coordinator: a pure machine that folds regions into the global view and issues system
 //! updates through an agreed log.
 //!
-//! What must be agreed goes out as `Propose` and comes back as `Committed`; who serves that log (a
-//! file of one coordinator today, Raft of several later) is not known here.
+//! What must be agreed goes out as `Propose` and comes back as `Committed`; who serves that log (Raft of
+//! the coordinators, a model in the simulator) is not known here.
+
+mod newest;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
+pub use newest::Newest;
+use starling_core::agreement::{Part, Standing};
 use starling_core::event::Event;
 use starling_core::id::{RegionId, ShortId};
 use starling_core::identity::{Context, Roles};
@@ -24,10 +28,16 @@ use starling_core::time::{Now, Time};
 use starling_core::topology::Operation;
 use starling_core::wire::codec::Wire;
 use starling_core::wire::message::{ControlBody, Leaving, Update, update_message};
-use starling_core::wire::request::{Ask, Cut, CutEdge, Overview, RefusedCode, Say};
+use starling_core::wire::request::{
+    Ask, CoordinatorView, Cut, CutEdge, DecidedView, Overview, RefusedCode, Say, UpdatesView,
+};
 
 /// Largest payload of a system update: every agent gets a copy.
 const UPDATE_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of one answer with updates.
+const UPDATES_BYTES_MAX: usize = 32 * 1024;
+/// What an update takes in it beside its payload.
+const UPDATE_OVERHEAD_BYTES: usize = 32;
 /// Requests that wait for the log.
 const PROPOSALS_MAX: usize = 1024;
 
@@ -43,6 +53,8 @@ pub struct Coordinator {
     covered: BTreeMap<ShortId, EdgeVersion>,
     quorum: Quorum,
     peering: Peering,
+    /// How far the coordinators are, as the log's service says.
+    standings: Vec<Standing>,
 }
 
 impl Coordinator {
@@ -59,6 +71,7 @@ impl Coordinator {
             covered: BTreeMap::new(),
             quorum: Quorum::of_mesh(),
             peering,
+            standings: Vec::new(),
         }
     }
 
@@ -136,6 +149,7 @@ impl Coordinator {
             | ControlBody::Names(_)
             | ControlBody::CertificateAsk(_)
             | ControlBody::CertificateAnswer(_)
+            | ControlBody::Agreement(_)
             | ControlBody::RelayOpen(_)
             | ControlBody::RelayAccepted(_)
             | ControlBody::RelayClosed(_)
@@ -179,7 +193,7 @@ impl Coordinator {
             Ask::Overview(_) => {
                 let overview = overview(now, &self.global, &self.neighbours, self.updates.newest());
                 let quorum = Some(Box::new(self.quorum.view(&self.neighbours)));
-                Say::Overview(Overview { quorum, ..overview })
+                Say::Overview(Overview { quorum, coordinators: self.coordinators(), ..overview })
             }
             Ask::WatchCut(_) => {
                 self.watchers.insert(connection);
@@ -193,12 +207,15 @@ impl Coordinator {
             Ask::Update(_) if self.proposed.len() >= PROPOSALS_MAX => {
                 RefusedCode::Unavailable.because("too many updates wait for the log")
             }
+            Ask::Updates(after) => self.updates_after(after),
             Ask::Peers(ask) => {
                 return self.peering.ask(now, (connection, id), ask, &self.neighbours, out);
             }
-            // What is decided on one side of a partition may contradict what the other decides.
+            // What is decided on one side of a partition may contradict what the other decides; several
+            // coordinators see to that themselves, for a majority of them decides.
             Ask::Update(payload) => {
-                if let Some(refusal) = self.quorum.refusal(now, Operation::ChangeConfiguration) {
+                let refusal = self.quorum.refusal(now, Operation::ChangeConfiguration);
+                if let Some(refusal) = refusal.filter(|_| self.is_only()) {
                     return out.reply(connection, id, refusal);
                 }
                 let mut entry = BytesMut::with_capacity(8 + payload.len());
@@ -220,6 +237,73 @@ impl Coordinator {
             | Ask::GetKey(_) => {
                 RefusedCode::NotHere.because("this is a coordinator; agents attach to an edge")
             }
+        };
+        out.reply(connection, id, say);
+    }
+
+    fn updates_after(&self, index: u64) -> Say {
+        let mut bytes = 0;
+        let mut updates = Vec::new();
+        for update in self.updates.after(index) {
+            bytes += update.payload.len() + UPDATE_OVERHEAD_BYTES;
+            if bytes > UPDATES_BYTES_MAX && !updates.is_empty() {
+                break;
+            }
+            let (index, decided_ms, payload) = (update.index, update.decided_ms, update.payload.clone());
+            updates.push(DecidedView { index, decided_ms, payload });
+        }
+        Say::Updates(UpdatesView { updates })
+    }
+
+    /// The coordinators, for people.
+    fn coordinators(&self) -> Vec<CoordinatorView> {
+        let me = self.neighbours.me();
+        let name = |id: ShortId| match self.neighbours.get(id) {
+            _ if id == me.short() => me.admission.name.to_string(),
+            Some(known) => known.admission.name.to_string(),
+            None => id.to_string(),
+        };
+        let views = self.standings.iter().map(|standing| CoordinatorView {
+            id: standing.id.0,
+            name: name(standing.id),
+            role: standing.part.to_string(),
+            term: standing.term,
+            applied: standing.applied,
+            is_heard: standing.is_heard,
+        });
+        views.collect()
+    }
+
+    /// Whether no other coordinator has a vote.
+    fn is_only(&self) -> bool {
+        self.standings.iter().filter(|standing| standing.part != Part::Learner).count() <= 1
+    }
+
+    /// A snapshot stands for the log's beginning.
+    fn on_restored(&mut self, state: &[u8], out: &mut Outbox) {
+        let newest = Newest::from_snapshot(state).expect("the log's service checked its snapshot");
+        let known = self.updates.newest();
+        let mut lacking = newest.entries().filter(|(index, _)| *index > known).peekable();
+        if lacking.peek().is_some_and(|(index, _)| *index > known + 1) {
+            self.updates.begin_anew();
+        }
+        let lacking: Vec<(u64, Bytes)> = lacking.collect();
+        for (index, entry) in lacking {
+            self.on_committed(index, entry, out);
+        }
+    }
+
+    fn on_undecided(&mut self, entry: &Bytes, is_doubtful: bool, out: &mut Outbox) {
+        let ours = self.proposed.iter().position(|(_, _, proposed)| proposed == entry);
+        let Some((connection, id, _)) = ours.and_then(|at| self.proposed.remove(at)) else { return };
+        let say = if is_doubtful {
+            RefusedCode::Doubtful.because(
+                "the coordinators did not decide in time; it is not known whether they will: look at the \
+                 decided updates before you issue it again",
+            )
+        } else {
+            RefusedCode::Unavailable
+                .because("no majority of the coordinators is in reach; nothing was decided")
         };
         out.reply(connection, id, say);
     }
@@ -275,6 +359,9 @@ impl Machine for Coordinator {
                 self.peering.disconnected(connection);
             }
             Input::Committed { index, entry } => self.on_committed(index, entry, out),
+            Input::Restored { state, .. } => self.on_restored(&state, out),
+            Input::Undecided { entry, is_doubtful } => self.on_undecided(&entry, is_doubtful, out),
+            Input::Standings(standings) => self.standings = standings,
             Input::Reported(report) => {
                 let facts = self.neighbours.on_report(now, report, out);
                 self.facts(now, facts, out);

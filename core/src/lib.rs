@@ -3,6 +3,7 @@
 //! Start at [`machine`] for the contract by which drivers turn inputs into outputs, at [`wire`]
 //! for what crosses a link, and at [`hot`] for the path that every message takes.
 
+pub mod agreement;
 pub mod conduct;
 pub mod convergence;
 pub mod event;

@@ -168,6 +168,22 @@ pub enum Input {
         /// What was proposed.
         entry: Bytes,
     },
+    /// The log begins here: what was decided before is in a snapshot.
+    Restored {
+        /// Place of the last entry that it covers; what comes next has the next place.
+        index: u64,
+        /// The snapshot ([`crate::agreement::Agreed::snapshot`]).
+        state: Bytes,
+    },
+    /// What was proposed is not decided, and nobody waits for it any longer.
+    Undecided {
+        /// What was proposed.
+        entry: Bytes,
+        /// Whether it may still be decided; otherwise it never will be.
+        is_doubtful: bool,
+    },
+    /// How far the coordinators are, when that changed.
+    Standings(Vec<crate::agreement::Standing>),
     /// Numbers of the hot path since the node's start, a few times a second.
     Measured(Box<crate::hot::counters::Snapshot>),
     /// Round trips of links as the transport measures them, about once a second; at most one a link.

@@ -284,6 +284,7 @@ impl Edge {
             | ControlBody::Names(_)
             | ControlBody::CertificateAsk(_)
             | ControlBody::CertificateAnswer(_)
+            | ControlBody::Agreement(_)
             | ControlBody::RelayOpen(_)
             | ControlBody::RelayAccepted(_)
             | ControlBody::RelayClosed(_)
@@ -452,7 +453,11 @@ impl Machine for Edge {
                 }
                 out.push(Output::Stopped);
             }
-            Input::SystemAcknowledged { .. } | Input::Committed { .. } => {}
+            Input::SystemAcknowledged { .. }
+            | Input::Committed { .. }
+            | Input::Restored { .. }
+            | Input::Undecided { .. }
+            | Input::Standings(_) => {}
         }
         self.settle(now, out);
         self.neighbours.wrap_relayed(out);

@@ -174,7 +174,7 @@ impl Edge {
                     None => RefusedCode::Unavailable.because("too many questions wait at this edge"),
                 }
             }
-            Ask::Update(_) | Ask::WatchCut(_) => {
+            Ask::Update(_) | Ask::Updates(_) | Ask::WatchCut(_) => {
                 RefusedCode::NotHere.because("this is an edge; ask a coordinator")
             }
             Ask::Edges(_) => RefusedCode::NotHere.because("this is an edge; ask an aggregator of its region"),
@@ -343,6 +343,7 @@ impl Edge {
             update_index: self.applied,
             topology: Some(Box::new(self.nearness.view(&self.neighbours, lag_of))),
             quorum: Some(Box::new(self.quorum.view(&self.neighbours))),
+            coordinators: Vec::new(),
         }
     }
 }

@@ -154,17 +154,16 @@ impl LocalMesh {
         Ok(())
     }
 
-    /// Whom nodes ask for the others: the aggregators, or the first node where there are none.
+    /// Whom nodes ask for the others: the aggregators, or the coordinators where there are none, or the
+    /// first node.
     fn seeds(&self) -> Vec<SocketAddr> {
-        let aggregators: Vec<SocketAddr> = self.aggregators().map(|node| node.address).collect();
-        match aggregators.is_empty() {
-            true => self.plan.nodes.first().map(|node| node.address).into_iter().collect(),
-            false => aggregators,
-        }
-    }
-
-    fn aggregators(&self) -> impl Iterator<Item = &PlannedNode> {
-        self.plan.nodes.iter().filter(|node| node.roles.has(Roles::AGGREGATOR))
+        let with = |role| {
+            let nodes = self.plan.nodes.iter().filter(move |node| node.roles.has(role));
+            nodes.map(|node| node.address).collect::<Vec<_>>()
+        };
+        let first = self.plan.nodes.first().map(|node| node.address).into_iter().collect();
+        let all = [with(Roles::AGGREGATOR), with(Roles::COORDINATOR), first];
+        all.into_iter().find(|seeds| !seeds.is_empty()).unwrap_or_default()
     }
 
     fn issue(&self, node: &PlannedNode) -> Result<NodeCredentials> {

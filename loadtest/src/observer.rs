@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use starling_client::session::{Endpoint, Handler, Incoming, Session};
-use starling_core::wire::request::{Ask, Empty, Overview, Reply, Request, Say};
+use starling_core::wire::request::{Ask, DecidedView, Empty, Overview, Refused, Reply, Request, Say};
 use tokio::sync::{Mutex, mpsc};
 
 use crate::shared::Shared;
@@ -97,10 +97,34 @@ impl Observer {
     /// # Errors
     /// The node does not answer or refuses.
     pub async fn update(&self, payload: Bytes) -> Result<u64> {
+        match self.try_update(payload).await? {
+            Ok(index) => Ok(index),
+            Err(refused) => bail!("the coordinator refused the update: {}", refused.text),
+        }
+    }
+
+    /// The same; a refusal is no error here.
+    ///
+    /// # Errors
+    /// The node does not answer: whether the update is decided is not known.
+    pub async fn try_update(&self, payload: Bytes) -> Result<std::result::Result<u64, Refused>> {
         match self.ask(Ask::Update(payload)).await? {
-            Say::Decided(index) => Ok(index),
-            Say::Refused(refused) => bail!("the coordinator refused the update: {}", refused.text),
+            Say::Decided(index) => Ok(Ok(index)),
+            Say::Refused(refused) => Ok(Err(refused)),
             other => bail!("an unexpected answer to update: {other:?}"),
+        }
+    }
+}
+
+impl Observer {
+    /// The decided updates after `index`, as many as fit into an answer.
+    ///
+    /// # Errors
+    /// The node does not answer or refuses.
+    pub async fn updates_after(&self, index: u64) -> Result<Vec<DecidedView>> {
+        match self.ask(Ask::Updates(index)).await? {
+            Say::Updates(view) => Ok(view.updates),
+            other => bail!("an unexpected answer to updates: {other:?}"),
         }
     }
 }

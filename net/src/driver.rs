@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use starling_core::hot::counters::Stage;
 use starling_core::machine::{Input, Machine, Outbox};
 use tokio::sync::mpsc;
@@ -11,13 +10,10 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::execute::Executor;
 use crate::hub::Hub;
-use crate::log::Log;
 use crate::memory;
 
 /// Inputs that wait for the machine; who brings more waits.
 pub(crate) const INPUTS_MAX: usize = 65_536;
-/// Proposals that wait for the disk; more are refused and counted.
-pub(crate) const PROPOSALS_MAX: usize = 65_536;
 /// Inputs that are handled before the task looks at anything else.
 const BATCH: usize = 256;
 /// How often the machine is told what the hot path counted.
@@ -38,11 +34,8 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    /// Runs until the node stops; `replayed` is what the log held.
-    pub async fn run(mut self, replayed: Vec<Bytes>) {
-        for (index, entry) in (1..).zip(replayed) {
-            self.handle(Input::Committed { index, entry });
-        }
+    /// Runs until the node stops.
+    pub async fn run(mut self) {
         let hub = Arc::clone(&self.hub);
         let mut stopping = std::pin::pin!(hub.stopping());
         let mut measured = interval(MEASURED);
@@ -105,37 +98,6 @@ impl Driver {
         }
         for output in self.outbox.drain() {
             self.executor.execute(now, output);
-        }
-    }
-}
-
-/// Appends proposals to the log and tells the machine when they are on disk.
-pub(crate) async fn keep_log(hub: Arc<Hub>, mut log: Log, mut proposals: mpsc::Receiver<Bytes>) {
-    let mut entries = Vec::new();
-    loop {
-        tokio::select! {
-            _ = proposals.recv_many(&mut entries, BATCH) => {}
-            () = hub.stopping() => return,
-        }
-        if entries.is_empty() {
-            return;
-        }
-        let taken = std::mem::take(&mut entries);
-        let appending = tokio::task::spawn_blocking(move || {
-            let first = log.append(&taken);
-            (log, taken, first)
-        });
-        let Ok((returned, written, first)) = appending.await else {
-            return hub.fail("the task that writes the log panicked".to_owned());
-        };
-        log = returned;
-        match first {
-            Ok(first) => {
-                for (index, entry) in (first..).zip(written) {
-                    hub.input(Input::Committed { index, entry }).await;
-                }
-            }
-            Err(error) => return hub.fail(error.to_string()),
         }
     }
 }

@@ -7,10 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use starling_core::hot::plane::{Host, Touched};
 use starling_core::id::AgentId;
-use starling_core::machine::{ConnectionSlot, Granted, LinkSlot, Output};
+use starling_core::machine::{ConnectionSlot, Granted, Input, LinkSlot, Output};
 use starling_core::time::Now;
 use starling_core::wire::request::{Reply, Say};
-use tokio::sync::mpsc;
 
 use crate::broadcasts::Broadcast;
 use crate::endpoint::CloseCode;
@@ -23,13 +22,12 @@ const LAST_WORDS: Duration = Duration::from_millis(300);
 /// Executes the outputs of one node's machine.
 pub(crate) struct Executor {
     hub: Arc<Hub>,
-    proposals: mpsc::Sender<Bytes>,
     touched: Touched,
 }
 
 impl Executor {
-    pub fn new(hub: Arc<Hub>, proposals: mpsc::Sender<Bytes>) -> Executor {
-        Executor { hub, proposals, touched: Touched::default() }
+    pub fn new(hub: Arc<Hub>) -> Executor {
+        Executor { hub, touched: Touched::default() }
     }
 
     /// Carries out one output.
@@ -111,6 +109,7 @@ impl Executor {
                 | Say::Peers(_)
                 | Say::Edges(_)
                 | Say::Agents(_)
+                | Say::Updates(_)
                 | Say::Undelivered(_) => {}
             }
         }
@@ -138,8 +137,11 @@ impl Executor {
     }
 
     fn propose(&self, entry: Bytes) {
-        if self.proposals.try_send(entry).is_err() {
-            self.hub.refused_proposals.fetch_add(1, Ordering::Relaxed);
+        if self.hub.agreeing.propose(entry.clone()) {
+            return;
         }
+        self.hub.refused_proposals.fetch_add(1, Ordering::Relaxed);
+        // Who has more inputs than room has other troubles; its client's patience ends.
+        self.hub.inputs.try_send(Input::Undecided { entry, is_doubtful: false }).ok();
     }
 }

@@ -17,6 +17,7 @@ use starling_core::machine::{ConnectionSlot, Input, LinkSlot};
 use starling_core::wire::message::PeerRecord;
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 
+use crate::agreement::Agreeing;
 use crate::broadcasts::Broadcasts;
 use crate::clock::Clock;
 use crate::endpoint::CloseCode;
@@ -59,9 +60,10 @@ pub(crate) struct Hub {
     /// What each agent may publish whatever others do.
     pub promise: Rate,
     pub broadcasts: Broadcasts,
+    pub agreeing: Agreeing,
     pub dials: Semaphore,
     pub handshakes: Arc<Handshakes>,
-    /// Proposals refused because too many waited for the disk.
+    /// Proposals refused because too many waited, or nobody agrees for this node.
     pub refused_proposals: AtomicU64,
     pub failure: OnceLock<String>,
     /// Whether the machine said good-bye.
@@ -108,6 +110,7 @@ impl Hub {
     /// Ends all tasks and connections.
     pub fn close(&self, code: CloseCode, reason: &str) {
         self.stopping.send_replace(true);
+        self.agreeing.end();
         self.endpoint.close(code.into(), reason.as_bytes());
     }
 

@@ -9,6 +9,7 @@
 //! flow control. Writers (`lane`) are the only tasks that write to a stream.
 
 mod agents;
+mod agreement;
 pub mod asking;
 mod broadcasts;
 pub mod clock;
@@ -23,7 +24,6 @@ mod hub;
 mod keeper;
 mod lane;
 mod link;
-mod log;
 mod memory;
 pub mod node;
 mod outlet;

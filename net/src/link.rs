@@ -17,6 +17,7 @@ use bytes::Bytes;
 use quinn::{Connection, RecvStream, SendStream};
 use starling_core::hot;
 use starling_core::id::{NodeId, unhex};
+use starling_core::identity::Roles;
 use starling_core::limits;
 use starling_core::machine::{Input, LinkSlot, Peer};
 use starling_core::wire::frame::FrameDecoder;
@@ -96,6 +97,7 @@ struct Link {
     incarnation: u64,
     /// Connections that the peer wants the link to move to.
     arrivals: mpsc::Receiver<Box<Arrival>>,
+    is_coordinator: bool,
 }
 
 /// A connection between two nodes and the control lane's streams in it.
@@ -256,8 +258,12 @@ async fn register(hub: &Hub, verified: Verified<'_>) -> Option<Link> {
         }
     }
     hub.outlets.links.pin().insert(slot, Arc::clone(&lanes));
+    let is_coordinator = peer.admission.roles.has(Roles::COORDINATOR);
+    if is_coordinator {
+        hub.agreeing.link_up(name.node.short(), slot, &lanes);
+    }
     hub.input(Input::LinkUp { link: slot, peer: Box::new(peer) }).await;
-    Some(Link { slot, peer: name, lanes, line, dialled, incarnation, arrivals })
+    Some(Link { slot, peer: name, lanes, line, dialled, incarnation, arrivals, is_coordinator })
 }
 
 const ENDED: Refusal = Refusal::protocol("the connection ended before the hello");

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quinn::{Connection, Endpoint, Incoming, ServerConfig};
+use starling_core::agreement::Agreement;
 use starling_core::conduct::bucket::{AGENT_MESSAGES, Rate};
 use starling_core::event::Event;
 use starling_core::hot::Plane;
@@ -23,9 +24,10 @@ use starling_core::wire::codec::Wire;
 use starling_core::wire::message::PeerRecord;
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 
+use crate::agreement::Agreeing;
 use crate::broadcasts::{self, Broadcasts};
 use crate::clock::Clock;
-use crate::driver::{Driver, INPUTS_MAX, PROPOSALS_MAX, keep_log};
+use crate::driver::{Driver, INPUTS_MAX};
 use crate::endpoint::CloseCode;
 use crate::execute::Executor;
 use crate::guest::Guest;
@@ -33,7 +35,6 @@ use crate::handshakes::{Answer, Handshakes, Turn};
 use crate::hello::hello_frame;
 use crate::hub::{DIALS_MAX, Hub};
 use crate::lane::Lane;
-use crate::log::{Log, LogError, Opened};
 use crate::outlet::{Door, Outlets};
 use crate::pace::Pace;
 use crate::registry::Registry;
@@ -75,7 +76,7 @@ pub struct NodeSettings {
     pub advertise: Option<String>,
     /// Whether peers are told nothing to dial: the node dials them.
     pub is_silent: bool,
-    /// Where its incarnation and its log are; made if it is missing, and of no other running node.
+    /// Where its incarnation is; made if it is missing, and of no other running node.
     pub directory: PathBuf,
     /// Whether it spreads bundles of other regions in its own ([`Plane::spreads`]).
     pub spreads: bool,
@@ -85,6 +86,8 @@ pub struct NodeSettings {
     pub trial: Option<Arc<dyn Trial>>,
     /// The software's version, for people; at most 64 bytes.
     pub version: String,
+    /// Who agrees for it; without, what its machine proposes is refused.
+    pub agreement: Option<Arc<dyn Agreement>>,
 }
 
 /// What a machine is made from.
@@ -140,9 +143,6 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
-    /// The log cannot be used.
-    #[error(transparent)]
-    Log(#[from] LogError),
 }
 
 /// A node.
@@ -167,7 +167,6 @@ impl Node {
         let path = &settings.directory;
         std::fs::create_dir_all(path)
             .map_err(|source| StartError::Directory { path: path.clone(), source })?;
-        let Opened { log, entries, cut_bytes } = Log::open(path)?;
         let wallet = Wallet::new(&settings.credentials, &settings.trust)?;
         let endpoint = endpoint::open(&settings, ServerConfig::clone(&wallet.shown().accept))?;
         let address = endpoint
@@ -185,9 +184,10 @@ impl Node {
         let seed = entropy()?;
         let machine = make_machine(Start { me, admission, node, advertised, seed, now });
         let first_listeners = Mutex::new((0..FIRST_LISTENERS).map(|_| hub.events.subscribe()).collect());
-        spawn_tasks(&hub, machine, received, (log, entries));
+        hub.agreeing.begin(&hub, me.incarnation);
+        spawn_tasks(&hub, machine, received);
         hub.spawn_vital("the task of certificates", keeper::run(Arc::clone(&hub), grants));
-        Ok(NodeHandle { hub, address, cut_bytes, first_listeners, is_stopped: AtomicBool::new(false) })
+        Ok(NodeHandle { hub, address, first_listeners, is_stopped: AtomicBool::new(false) })
     }
 }
 
@@ -237,6 +237,7 @@ fn make_hub(
         events: broadcast::channel(EVENTS_MAX).0,
         sealer: Sealer::new(),
         broadcasts: Broadcasts::default(),
+        agreeing: Agreeing::new(settings.agreement.clone()),
         promise: Rate::new(AGENT_MESSAGES.0, AGENT_MESSAGES.1),
         pace: Pace::new(limits::SEAL_INTERVAL, limits::SEAL_INTERVAL_MAX),
         dials: Semaphore::new(DIALS_MAX),
@@ -250,17 +251,10 @@ fn make_hub(
     })
 }
 
-fn spawn_tasks(
-    hub: &Arc<Hub>,
-    machine: Box<dyn Machine>,
-    inputs: mpsc::Receiver<Input>,
-    (log, entries): (Log, Vec<Bytes>),
-) {
-    let (proposals, proposed) = mpsc::channel(PROPOSALS_MAX);
-    let executor = Executor::new(Arc::clone(hub), proposals);
+fn spawn_tasks(hub: &Arc<Hub>, machine: Box<dyn Machine>, inputs: mpsc::Receiver<Input>) {
+    let executor = Executor::new(Arc::clone(hub));
     let driver = Driver { hub: Arc::clone(hub), machine, inputs, executor, outbox: Outbox::new() };
-    hub.spawn_vital("the machine", driver.run(entries));
-    hub.spawn_vital("the log's task", keep_log(Arc::clone(hub), log, proposed));
+    hub.spawn_vital("the machine", driver.run());
     hub.spawn_vital("the accepting task", accept(Arc::clone(hub), hub.endpoint.clone()));
     hub.spawn_vital("the sealing task", sealer::run(Arc::clone(hub)));
     hub.spawn_vital("the task of broadcasts", broadcasts::run(Arc::clone(hub)));
@@ -333,7 +327,6 @@ pub struct Udp {
 pub struct NodeHandle {
     pub(crate) hub: Arc<Hub>,
     address: SocketAddr,
-    cut_bytes: u64,
     first_listeners: Mutex<Vec<broadcast::Receiver<Event>>>,
     is_stopped: AtomicBool,
 }
@@ -404,12 +397,7 @@ impl NodeHandle {
         first.unwrap_or_else(|| self.hub.events.subscribe())
     }
 
-    /// Bytes of a torn last entry that were cut off its log at the start.
-    pub fn log_cut_bytes(&self) -> u64 {
-        self.cut_bytes
-    }
-
-    /// Proposals that were refused because too many waited for the disk.
+    /// Proposals that were refused because too many waited, or nobody agrees for this node.
     pub fn refused_proposals(&self) -> u64 {
         self.hub.refused_proposals.load(Ordering::Relaxed)
     }

@@ -92,6 +92,11 @@ impl LinkLanes {
         self.judge(lane, lane.push(parcel, LINK_LANE_LIMIT_BYTES))
     }
 
+    /// Queues a control frame.
+    pub fn send_control(&self, parcel: Parcel) {
+        self.push(&self.control, parcel);
+    }
+
     /// Gives up a link whose lane is full.
     fn judge(&self, lane: &Lane, pressure: Pressure) -> Pressure {
         if pressure == Pressure::Gone && !lane.is_closed() {

@@ -218,6 +218,7 @@ impl World {
                 | ControlBody::Standings(_)
                 | ControlBody::Roster(_)
                 | ControlBody::Names(_)
+                | ControlBody::Agreement(_)
                 | ControlBody::PeerMessage(_),
                 _,
             ) => {}
@@ -380,6 +381,9 @@ impl World {
             | Input::Reported(_)
             | Input::Committed { .. }
             | Input::Wanted(_)
+            | Input::Restored { .. }
+            | Input::Undecided { .. }
+            | Input::Standings(_)
             | Input::Stop => text_hash(input),
             Input::Distances(distances) => distances.iter().fold(4u64 << 56, |hash, (link, rtt)| {
                 hash.rotate_left(5) ^ u64::from(link.0) ^ rtt.as_nanos() as u64

@@ -23,6 +23,9 @@ pub struct DevArgs {
     /// Aggregators in each region.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=16))]
     pub aggregators: u32,
+    /// Coordinators, which agree; an odd number, for a majority of them decides.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=7))]
+    pub coordinators: u32,
     /// First HTTP port on 127.0.0.1: the coordinator's; the regions' follow.
     #[arg(long, value_name = "PORT", default_value_t = 7_400, value_parser = clap::value_parser!(u16).range(1..))]
     pub http_port: u16,

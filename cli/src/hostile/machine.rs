@@ -98,6 +98,9 @@ impl Hostile {
             | Input::Distances(_)
             | Input::Wanted(_)
             | Input::Committed { .. }
+            | Input::Restored { .. }
+            | Input::Undecided { .. }
+            | Input::Standings(_)
             | Input::Stop => {}
         }
     }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use starling_core::id::hex;
-use starling_core::wire::request::{Counter, Member, Overview, QuorumView, RegionView};
+use starling_core::id::{ShortId, hex};
+use starling_core::wire::request::{CoordinatorView, Counter, Member, Overview, QuorumView, RegionView};
 
 use super::Render;
 use super::table::{Side, facts, grouped, table};
@@ -22,7 +22,43 @@ pub struct Status {
     members: MemberCounts,
     update_index: u64,
     quorum: Option<QuorumRow>,
+    coordinators: Vec<CoordinatorRow>,
     counters: BTreeMap<String, u64>,
+}
+
+/// One of the coordinators, which agree.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct CoordinatorRow {
+    id: String,
+    name: String,
+    role: String,
+    term: u64,
+    applied: u64,
+    is_heard: bool,
+}
+
+impl From<&CoordinatorView> for CoordinatorRow {
+    fn from(view: &CoordinatorView) -> CoordinatorRow {
+        CoordinatorRow {
+            id: ShortId(view.id).to_string(),
+            name: view.name.clone(),
+            role: view.role.clone(),
+            term: view.term,
+            applied: view.applied,
+            is_heard: view.is_heard,
+        }
+    }
+}
+
+impl CoordinatorRow {
+    /// In a line.
+    fn line(&self) -> String {
+        let CoordinatorRow { name, role, term, applied, is_heard, .. } = self;
+        match is_heard {
+            true => format!("{name}: {role} in term {term}, {applied} applied"),
+            false => format!("{name}: {role}, not heard; {applied} applied"),
+        }
+    }
 }
 
 /// Nodes by status.
@@ -193,6 +229,7 @@ impl Status {
             },
             update_index: overview.update_index,
             quorum: overview.quorum.as_deref().map(QuorumRow::from),
+            coordinators: overview.coordinators.iter().map(CoordinatorRow::from).collect(),
             counters: by_name(&overview.counters),
         }
     }
@@ -213,6 +250,7 @@ impl Render for Status {
             ("update", self.update_index.to_string()),
         ];
         lines.extend(self.quorum.iter().map(|quorum| ("status", quorum.line(self.as_of_ms))));
+        lines.extend(self.coordinators.iter().map(|coordinator| ("coordinator", coordinator.line())));
         lines.extend(self.counters.iter().map(|(name, value)| (name.as_str(), grouped(*value))));
         facts(&lines)
     }

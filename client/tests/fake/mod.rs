@@ -263,6 +263,7 @@ fn answer(
                 Ask::Overview(_)
                 | Ask::Peers(_)
                 | Ask::Update(_)
+                | Ask::Updates(_)
                 | Ask::WatchCut(_)
                 | Ask::Edges(_)
                 | Ask::Agents(_) => RefusedCode::NotHere.because("this is an edge"),

@@ -28,6 +28,11 @@ impl Updates {
         self.kept.back().map_or(0, |update| update.index)
     }
 
+    /// The updates after `index` that are still kept, oldest first.
+    pub fn after(&self, index: u64) -> impl Iterator<Item = &Update> {
+        self.kept.iter().filter(move |update| update.index > index)
+    }
+
     /// Takes the next update and passes it on; false, and nothing done, if it is not the next.
     pub fn push(&mut self, update: Update, out: &mut Outbox) -> bool {
         let follows = self.kept.is_empty() || self.newest().checked_add(1) == Some(update.index);
@@ -43,6 +48,12 @@ impl Updates {
             self.bytes -= dropped.payload.len();
         }
         true
+    }
+
+    /// What comes next need not follow: what lies between is known to nobody any more.
+    pub fn begin_anew(&mut self) {
+        self.kept.clear();
+        self.bytes = 0;
     }
 
     /// A follower has every update up to `index`.

@@ -41,7 +41,7 @@ pub struct Control {
     #[prost(
         oneof = "ControlBody",
         tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24,
-                25, 26, 27, 28, 29, 35, 36"
+                25, 26, 27, 28, 29, 30, 35, 36"
     )]
     pub body: Option<ControlBody>,
 }
@@ -136,6 +136,9 @@ pub enum ControlBody {
     /// Nodes that the sender knows, or wants to know more of.
     #[prost(message, tag = "29")]
     Names(Names),
+    /// What coordinators say to one another to agree; opaque here.
+    #[prost(bytes = "bytes", tag = "30")]
+    Agreement(Bytes),
     /// A node wants a new certificate.
     #[prost(message, tag = "35")]
     CertificateAsk(CertificateAsk),

@@ -7,10 +7,12 @@ use prost::Message as _;
 use super::codec::DecodeError;
 use super::frame::{FrameType, frame};
 
+mod coordinators;
 mod listing;
 mod peers;
 mod view;
 
+pub use coordinators::{CoordinatorView, DecidedView, UpdatesView};
 pub use listing::{
     AGENTS_LISTED_MAX, AgentView, AgentsView, AskAgents, AskEdges, EDGES_LISTED_MAX, EdgeView, EdgesView,
     LABELS_LISTED_MAX,
@@ -25,7 +27,7 @@ pub struct Request {
     #[prost(uint64, tag = "1")]
     pub id: u64,
     /// What is asked; none when it is newer than this version.
-    #[prost(oneof = "Ask", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 40, 41")]
+    #[prost(oneof = "Ask", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 40, 41, 50")]
     pub ask: Option<Ask>,
 }
 
@@ -68,6 +70,9 @@ pub enum Ask {
     /// Which agents are hosted here (edges)?
     #[prost(message, tag = "41")]
     Agents(AskAgents),
+    /// Which system updates were decided after this one (coordinators)?
+    #[prost(uint64, tag = "50")]
+    Updates(u64),
 }
 
 /// Nothing.
@@ -142,7 +147,7 @@ pub struct Reply {
     #[prost(uint64, tag = "1")]
     pub id: u64,
     /// What is said; none when it is newer than this version.
-    #[prost(oneof = "Say", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 40, 41")]
+    #[prost(oneof = "Say", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 40, 41, 50")]
     pub say: Option<Say>,
 }
 
@@ -153,7 +158,7 @@ pub enum Say {
     /// Done.
     #[prost(message, tag = "2")]
     Done(Empty),
-    /// Refused; nothing was changed.
+    /// Refused; nothing was changed, unless its code is [`RefusedCode::Doubtful`].
     #[prost(message, tag = "3")]
     Refused(Refused),
     /// The answer to an attach frame.
@@ -195,6 +200,9 @@ pub enum Say {
     /// The answer to [`Ask::Agents`].
     #[prost(message, tag = "41")]
     Agents(AgentsView),
+    /// The answer to [`Ask::Updates`].
+    #[prost(message, tag = "50")]
+    Updates(UpdatesView),
 }
 
 /// Why a request was refused.
@@ -224,6 +232,8 @@ pub enum RefusedCode {
     NotHere = 5,
     /// Not now; try again.
     Unavailable = 6,
+    /// It is not known whether it was done, or will be.
+    Doubtful = 7,
 }
 
 impl RefusedCode {
@@ -360,6 +370,9 @@ pub struct Overview {
     /// How far the answering node's peers are; none from coordinators, which choose among nobody.
     #[prost(message, optional, boxed, tag = "9")]
     pub topology: Option<Box<TopologyView>>,
+    /// The coordinators that agree, by id; from coordinators.
+    #[prost(message, repeated, tag = "50")]
+    pub coordinators: Vec<CoordinatorView>,
 }
 
 /// A named number.

@@ -48,6 +48,7 @@ pub(super) struct From {
     pub slot: LinkSlot,
     pub peer: ShortId,
     pub kind: Kind,
+    pub is_coordinator: bool,
 }
 
 impl From {
@@ -155,6 +156,12 @@ impl From {
                     match body {
                         Some(ControlBody::Pace(pace)) => {
                             self.lanes.peer_pace.store(pace.milliseconds, Ordering::Relaxed);
+                        }
+                        Some(ControlBody::Agreement(message)) if self.is_coordinator => {
+                            self.hub.agreeing.heard(self.peer, message);
+                        }
+                        Some(ControlBody::Agreement(_)) => {
+                            return Err(Refusal::protocol("only coordinators agree"));
                         }
                         Some(body) => inputs.push(Input::Control { link: self.slot, body }),
                         None => {}

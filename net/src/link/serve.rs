@@ -38,6 +38,7 @@ struct Serving {
     lanes: Arc<LinkLanes>,
     dialled: bool,
     incarnation: u64,
+    is_coordinator: bool,
     /// The connection that the link uses now.
     connection: Connection,
     lease: Lease,
@@ -60,7 +61,7 @@ struct Serving {
 
 /// Reads and writes until the link ends, then tells the machine.
 pub(super) async fn serve(hub: Arc<Hub>, link: Link) {
-    let Link { slot, peer, lanes, line, dialled, incarnation, mut arrivals } = link;
+    let Link { slot, peer, lanes, line, dialled, incarnation, mut arrivals, is_coordinator } = link;
     hub.sealer.tell_pace(&lanes);
     let Line { connection, lease, control: Control { send, receive, decoder } } = line;
     let changes = hub.wallet.changes();
@@ -72,6 +73,7 @@ pub(super) async fn serve(hub: Arc<Hub>, link: Link) {
         lanes,
         dialled,
         incarnation,
+        is_coordinator,
         connection,
         lease,
         due,
@@ -105,6 +107,7 @@ impl Serving {
             slot: self.slot,
             peer: self.peer.node.short(),
             kind,
+            is_coordinator: self.is_coordinator,
         };
         self.readers.spawn(from.read_all(next));
     }
@@ -276,6 +279,7 @@ impl Serving {
         self.writers.shutdown().await;
         let _telling = self.hub.registry.telling.lock().await;
         self.hub.outlets.links.pin().remove(&self.slot);
+        self.hub.agreeing.link_down(self.peer.node.short(), self.slot);
         if self.hub.registry.remove(self.peer.node, self.slot) {
             self.hub.input(Input::LinkDown { link: self.slot, timed_out }).await;
         }

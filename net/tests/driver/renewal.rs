@@ -38,7 +38,7 @@ async fn start(authority: &Authority, directory: &Path, life: Duration) -> Bench
         certificate_lifetime: Duration::from_secs(1_000),
         ..settings(authority, "a", data.path())
     };
-    Bench::begin(settings, data).await
+    Bench::run(settings, data).await
 }
 
 /// The end of the certificate that the node's directory has.

@@ -17,7 +17,7 @@ use starling_net::trust::{Authority, NodeRequest, SERVER_NAME, agent_client_conf
 use starling_net::{Node, NodeHandle, NodeSettings, StartError};
 use tempfile::TempDir;
 
-const PATIENCE: Duration = Duration::from_secs(8);
+pub const PATIENCE: Duration = Duration::from_secs(8);
 
 type Shared<T> = Arc<Mutex<Vec<T>>>;
 
@@ -48,8 +48,12 @@ pub fn wall_ms() -> u64 {
 }
 
 pub fn settings(authority: &Authority, name: &str, directory: &Path) -> NodeSettings {
+    settings_of(authority, name, Roles::EDGE, directory)
+}
+
+pub fn settings_of(authority: &Authority, name: &str, roles: Roles, directory: &Path) -> NodeSettings {
     starling_net::trust::install_crypto();
-    let request = NodeRequest::new(Roles::EDGE, "eu", name, Duration::from_secs(3600)).unwrap();
+    let request = NodeRequest::new(roles, "eu", name, Duration::from_secs(3600)).unwrap();
     NodeSettings {
         credentials: authority.issue(&request, Time::from_millis(wall_ms())).unwrap(),
         credentials_directory: None,
@@ -63,6 +67,7 @@ pub fn settings(authority: &Authority, name: &str, directory: &Path) -> NodeSett
         shaper: None,
         trial: None,
         version: "test".to_owned(),
+        agreement: None,
     }
 }
 
@@ -93,10 +98,10 @@ impl Bench {
         directory: TempDir,
     ) -> Bench {
         let settings = NodeSettings { shaper, ..settings(authority, name, directory.path()) };
-        Bench::begin(settings, directory).await
+        Bench::run(settings, directory).await
     }
 
-    pub async fn begin(settings: NodeSettings, directory: TempDir) -> Bench {
+    pub async fn run(settings: NodeSettings, directory: TempDir) -> Bench {
         let key = settings.credentials.identity.public();
         let (seen, told) = (Shared::default(), Shared::default());
         let script = Script { seen: Arc::clone(&seen), told: Arc::clone(&told) };

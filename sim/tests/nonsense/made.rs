@@ -351,6 +351,7 @@ pub fn ask() -> impl Strategy<Value = Ask> {
         2 => agent_bytes().prop_map(Ask::Locate),
         2 => select(vec![0, 5, 20_000]).prop_map(|length| Ask::Update(Bytes::from(vec![1; length]))),
         1 => Just(Ask::WatchCut(Empty {})),
+        1 => (0..5_u64).prop_map(Ask::Updates),
         2 => "[a-c]{0,2}".prop_map(Ask::GetKey),
         2 => (0..5_u32, "[a-c]{0,2}", index()).prop_map(|(by, name, count)| Ask::Peers(AskPeers { by, name, count })),
         6 => set_key().prop_map(Ask::SetKey),

@@ -48,7 +48,29 @@ fn overview() -> Overview {
         counters: vec![counter("entries_in", 12_345)],
         quorum: Some(Box::new(cut_off())),
         topology: None,
+        coordinators: Vec::new(),
     }
+}
+
+#[test]
+fn coordinators_are_shown_with_their_parts() {
+    let view = |name: &str, role: &str, is_heard| CoordinatorView {
+        id: 0x0102,
+        name: name.to_owned(),
+        role: role.to_owned(),
+        term: 4,
+        applied: 17,
+        is_heard,
+    };
+    let coordinators = vec![view("one", "leader", true), view("two", "follower", false)];
+    let status = Status::of(&Overview { coordinators, ..overview() });
+    let first = json!({
+        "id": "0201000000000000", "name": "one", "role": "leader", "term": 4, "applied": 17, "is_heard": true,
+    });
+    assert_eq!(json_of(&status)["coordinators"][0], first);
+    let table = status.table();
+    assert!(table.contains("coordinator  one: leader in term 4, 17 applied\n"), "{table}");
+    assert!(table.contains("coordinator  two: follower, not heard; 17 applied\n"), "{table}");
 }
 
 fn cut_off() -> QuorumView {

@@ -143,6 +143,7 @@ fn goldens() -> Vec<(ControlBody, &'static str)> {
             ControlBody::Names(Names { offered: vec![1], incarnations: vec![2], wanted: vec![3] }),
             "210000002000ea011e0a080100000000000000120802000000000000001a080300000000000000",
         ),
+        (ControlBody::Agreement(text("a")), "040000002000f2010161"),
     ]
 }
 

@@ -34,6 +34,7 @@ fn asks() -> Vec<(Ask, &'static str)> {
             Ask::Agents(AskAgents { cursor: 1, count: 2, tag: "t".into(), ..AskAgents::default() }),
             "0c00000041000809ca0207080110021a0174",
         ),
+        (Ask::Updates(3), "0500000041000809900303"),
     ]
 }
 
@@ -65,6 +66,12 @@ fn says() -> Vec<(Say, &'static str)> {
         ),
         (Say::Gap(Gap { text: "g".into() }), "07000000420008095a030a0167"),
         (Say::Closed(closed()), "0b000000420008096207080110021a0174"),
+        (
+            Say::Updates(UpdatesView {
+                updates: vec![DecidedView { index: 1, decided_ms: 2, payload: text("p") }],
+            }),
+            "0e000000420008099203090a07080110021a0170",
+        ),
         (Say::Undelivered(Undelivered { numbers: vec![7, 8] }), "08000000420008096a040a020708"),
         (
             Say::Peers(PeersView {
