@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod agents;
+pub mod coordinators;
 mod faults;
 pub mod history;
 mod inject;

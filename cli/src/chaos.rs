@@ -1,5 +1,7 @@
 //! `starling chaos`: real processes, faults on purpose, and a history that is judged.
 
+mod coordinators;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -27,6 +29,9 @@ const DURATION_MAX: Duration = Duration::from_secs(3_600);
 pub fn run(args: &ChaosArgs, output: &Output) -> Result<(), Failure> {
     if args.list {
         return output.print(&List::new());
+    }
+    if args.scenario.as_deref() == Some(coordinators::NAME) {
+        return coordinators::run(args, output);
     }
     match &args.check {
         Some(path) => conclude(args, path, output),
@@ -77,7 +82,7 @@ fn history_path(args: &ChaosArgs, directory: &Path) -> Result<PathBuf, Failure> 
 }
 
 fn scenario(name: &str) -> Result<&'static Scenario, Failure> {
-    let names = || Scenario::all().iter().map(|scenario| scenario.name);
+    let names = || Scenario::all().iter().map(|scenario| scenario.name).chain([coordinators::NAME]);
     Scenario::named(name).ok_or_else(|| {
         let known = format!("scenarios: {}", names().collect::<Vec<_>>().join(", "));
         let meant = closest(name, names()).map(|meant| format!("did you mean {meant}? ")).unwrap_or_default();
@@ -123,7 +128,10 @@ impl List {
         let scenarios = Scenario::all().iter();
         List {
             schema: "starling.chaos-list/1",
-            scenarios: scenarios.map(|scenario| Named::new(scenario.name, scenario.about)).collect(),
+            scenarios: scenarios
+                .map(|scenario| Named::new(scenario.name, scenario.about))
+                .chain([Named::new(coordinators::NAME, coordinators::ABOUT)])
+                .collect(),
             attacks: Attack::all().into_iter().map(|(name, about)| Named::new(name, about)).collect(),
             invariants: INVARIANTS.iter().map(|(name, about)| Named::new(name, about)).collect(),
         }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::duration::parse_duration;
 
@@ -12,10 +12,20 @@ Examples:
   starling chaos --list
   starling chaos kill-edge --json report.json
   starling chaos mixed --seed 7 --duration 2m --history history.jsonl
+  starling chaos coordinators --kills 20 --json report.json
   starling chaos badboy --attack equivocation
   starling chaos --check history.jsonl
 
 Ends with 1 when an invariant does not hold.";
+
+/// What is done to a leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StrikeArg {
+    /// Signal 9, and a new start.
+    Kill,
+    /// SIGSTOP, and after a while SIGCONT.
+    Pause,
+}
 
 /// Arguments of `starling chaos`.
 #[derive(Args, Clone, Debug)]
@@ -27,6 +37,12 @@ pub struct ChaosArgs {
     /// What the hostile node does, in badboy: a name from --list.
     #[arg(long, value_name = "NAME", required_if_eq("scenario", "badboy"))]
     pub attack: Option<String>,
+    /// How often the leader is struck, in coordinators.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub kills: u32,
+    /// What is done to the leader, in coordinators.
+    #[arg(long, value_name = "FAULT", value_enum, default_value_t = StrikeArg::Kill)]
+    pub fault: StrikeArg,
     /// Where chance begins: which nodes and, in mixed, which faults.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,

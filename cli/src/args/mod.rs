@@ -19,7 +19,7 @@ pub mod shipped;
 pub mod sim;
 
 pub use bench::{BenchArgs, BenchCommand, BenchPartArgs};
-pub use chaos::ChaosArgs;
+pub use chaos::{ChaosArgs, StrikeArg};
 pub use client::{ClientOptions, ClientSettings};
 pub use completions::CompletionsArgs;
 pub use config::{ConfigArgs, ConfigCommand};

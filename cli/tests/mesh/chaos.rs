@@ -34,6 +34,30 @@ const FIELDS: [&str; 22] = [
 ];
 
 #[test]
+fn leaders_that_are_killed_cost_no_acknowledged_update() {
+    let _turn = turn();
+    let directory = private_directory();
+    let (report, temporary) = (directory.path().join("report.json"), directory.path().join("tmp"));
+    fs::create_dir(&temporary).unwrap();
+    let mut command = starling(directory.path());
+    command.env("TMPDIR", &temporary).args(["chaos", "coordinators", "--kills", "2", "--json"]).arg(&report);
+    let ended = Process::start(command).wait(Duration::from_secs(240));
+    let told = format!("{}\n{}", ended.stderr, String::from_utf8_lossy(&ended.stdout));
+    assert_eq!(ended.code, 0, "{told}");
+    assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0, "the run left something behind");
+    let report: Value = serde_json::from_str(&fs::read_to_string(&report).unwrap()).unwrap();
+    assert_eq!(report["schema"], "starling.chaos-coordinators/1");
+    for wrong in ["lost", "duplicated", "different"] {
+        assert_eq!(report[wrong], 0, "{wrong}: {told}");
+    }
+    assert_eq!((&report["faults"], &report["leader_gap_ms"]["samples"]), (&2.into(), &2.into()), "{told}");
+    assert!(report["acknowledged"].as_u64().unwrap() > 100, "{told}");
+    for quantile in ["p50", "p95", "max"] {
+        assert!(report["leader_gap_ms"][quantile].as_f64().unwrap() > 0.0, "{told}");
+    }
+}
+
+#[test]
 fn a_killed_edge_costs_nothing_that_was_promised() {
     let _turn = turn();
     let directory = private_directory();
