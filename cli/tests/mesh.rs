@@ -11,6 +11,8 @@ mod bench;
 mod browser;
 #[path = "mesh/chaos.rs"]
 mod chaos;
+#[path = "mesh/coordinators.rs"]
+mod coordinators;
 #[path = "mesh/dev.rs"]
 mod dev;
 #[path = "mesh/discovery.rs"]

@@ -1,7 +1,9 @@
 //! A model of what coordinators agree on: who they are, and a log that never fails.
 
 use bytes::Bytes;
-use starling_core::identity::{CoordinatorSet, Roles};
+use starling_core::agreement::{Part, Standing};
+use starling_core::id::NodeId;
+use starling_core::identity::{CoordinatorSet, PublicKey, Roles};
 use starling_core::machine::Input;
 
 use crate::World;
@@ -37,9 +39,26 @@ impl World {
     /// A coordinator that starts is told what its log holds, as its driver would.
     pub(crate) fn replay_log(&mut self, node: usize) {
         if self.nodes[node].plan.roles.has(Roles::COORDINATOR) {
+            let standings = self.standings();
+            if standings.len() > 1 {
+                self.input(node, Input::Standings(standings));
+            }
             for (index, entry) in (1..).zip(self.decided.clone()) {
                 self.input(node, Input::Committed { index, entry });
             }
         }
+    }
+
+    /// The coordinators as the model has them: one leads, and all are always where the log is.
+    fn standings(&self) -> Vec<Standing> {
+        let members = self.coordinators.iter().flat_map(|coordinators| coordinators.set().members());
+        let standing = |(place, key): (usize, &PublicKey)| Standing {
+            id: NodeId::of_key(&key.0).short(),
+            part: if place == 0 { Part::Leader } else { Part::Follower },
+            term: 1,
+            applied: self.decided.len() as u64,
+            is_heard: true,
+        };
+        members.enumerate().map(standing).collect()
     }
 }
