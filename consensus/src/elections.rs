@@ -11,11 +11,11 @@ use std::time::Duration;
 use openraft::ServerState;
 use starling_core::rng::Rng;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::calls::Calls;
 use crate::store::Store;
-use crate::timing::{AGAIN_MAX, AGAIN_MIN, LEASE, LOOK, MISSED_MAX, MISSED_MIN, SOUND};
+use crate::timing::{AGAIN_MAX, AGAIN_MIN, LEASE, LOOK, MISSED_MAX, MISSED_MIN, SOUND, SOUND_REST};
 use crate::types::{LogId, Membership, Raft};
 use crate::wire::{Body, Sound, Sounded};
 
@@ -115,13 +115,21 @@ impl Elections {
             let calls = Arc::clone(&self.calls);
             let sound = Body::Sound(Sound { last: last.map(Into::into) });
             asking.spawn(async move {
-                let answer = calls.ask(voter, sound, SOUND).await;
-                matches!(answer, Ok(Body::Sounded(Sounded { would_vote: true }))).then_some(voter)
+                match calls.ask(voter, sound, SOUND).await {
+                    Ok(Body::Sounded(Sounded { would_vote })) => (voter, Some(would_vote)),
+                    Ok(_) | Err(_) => (voter, None),
+                }
             });
         }
         let mut who = vec![self.me];
-        while let Some(answer) = asking.join_next().await {
-            who.extend(answer.ok().flatten());
+        let mut until = Instant::now() + SOUND;
+        while let Ok(Some(answer)) = timeout_at(until, asking.join_next()).await {
+            match answer {
+                Ok((voter, Some(true))) => who.push(voter),
+                // Who says no now may say yes soon; one that is dead is not waited for meanwhile.
+                Ok((_, Some(false))) => until = until.min(Instant::now() + SOUND_REST),
+                Ok((_, None)) | Err(_) => {}
+            }
             if is_majority(membership, &who) {
                 break;
             }

@@ -11,21 +11,23 @@ use starling_core::limits;
 /// How often a leader says that it lives.
 pub(crate) const HEARTBEAT: Duration = Duration::from_millis(150);
 /// Who heard the leader within this time gives its vote to nobody else.
-pub(crate) const LEASE: Duration = Duration::from_millis(500);
-/// The shortest time without the leader after which a node asks whether it would be elected ...
+pub(crate) const LEASE: Duration = Duration::from_millis(450);
+/// The shortest time without the leader, a lease and a sign of life at least, after which a node asks whether it would be elected ...
 pub(crate) const MISSED_MIN: Duration = Duration::from_millis(600);
 /// ... and the longest; each node draws a time between them, so that one is first.
-pub(crate) const MISSED_MAX: Duration = Duration::from_millis(1100);
+pub(crate) const MISSED_MAX: Duration = Duration::from_millis(1000);
 /// How long after an election that brought no leader it may ask again.
-pub(crate) const AGAIN_MIN: Duration = Duration::from_millis(200);
+pub(crate) const AGAIN_MIN: Duration = Duration::from_millis(100);
 /// See [`AGAIN_MIN`].
-pub(crate) const AGAIN_MAX: Duration = Duration::from_millis(600);
+pub(crate) const AGAIN_MAX: Duration = Duration::from_millis(400);
 /// How often is looked whether the leader is missed.
 pub(crate) const LOOK: Duration = Duration::from_millis(25);
 /// How long an answer is waited for.
 pub(crate) const CALL: Duration = Duration::from_millis(1000);
 /// How long an answer to "would you vote for me" is waited for.
-pub(crate) const SOUND: Duration = Duration::from_millis(300);
+pub(crate) const SOUND: Duration = Duration::from_millis(600);
+/// How long the other answers are waited for after a no.
+pub(crate) const SOUND_REST: Duration = Duration::from_millis(50);
 /// How long Raft waits before it tries again whom it could not reach.
 pub(crate) const UNREACHABLE: Duration = Duration::from_millis(200);
 /// A leader that no majority answered for so long takes no proposals.
