@@ -118,7 +118,7 @@ async fn snapshots_bound_the_log_and_serve_who_was_away() {
     let (leader, _) = group.leader(&[0, 1, 2]).await;
     let away = (leader + 1) % 3;
     group.stop(away).await;
-    let count = 4000;
+    let count = 2500;
     for number in 1..=count {
         while !group.nodes[leader].running.as_ref().unwrap().propose(entry(number)) {
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -15,7 +15,7 @@ use starling_core::wire::codec::DecodeError;
 use tempfile::TempDir;
 
 /// Far longer than anything takes on a machine that is not broken.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// All entries, as state: tests are small.
 #[derive(Default)]
