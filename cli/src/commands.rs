@@ -3,9 +3,10 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::args::{
-    AgentsArgs, BenchArgs, BenchPartArgs, BudgetArgs, ChaosArgs, ClientOptions, CompletionsArgs, ConfigArgs,
-    DevArgs, HostileArgs, InitArgs, InspectArgs, KeyArgs, LoadtestArgs, PeersArgs, PingArgs, PublishArgs,
-    RegistrarArgs, RunArgs, SendArgs, ShippedArgs, SimArgs, SubscribeArgs, TopologyArgs,
+    AgentsArgs, BenchArgs, BenchPartArgs, BudgetArgs, CaArgs, CertArgs, ChaosArgs, ClientOptions,
+    CompletionsArgs, ConfigArgs, DevArgs, HostileArgs, InitArgs, InspectArgs, KeyArgs, LoadtestArgs,
+    PeersArgs, PingArgs, PublishArgs, RegistrarArgs, RunArgs, SendArgs, ShippedArgs, SimArgs, SubscribeArgs,
+    TopologyArgs,
 };
 use crate::output::Format;
 
@@ -98,6 +99,10 @@ pub enum Command {
     Registrar(RegistrarArgs),
     /// Sign a list of peers that is shipped with a release.
     Shipped(ShippedArgs),
+    /// Show certificates, or issue a new one.
+    Cert(CertArgs),
+    /// Replace the mesh's CA, step by step.
+    Ca(CaArgs),
     /// Check or show a node's configuration.
     Config(ConfigArgs),
     /// Print the completion script for a shell.

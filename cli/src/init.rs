@@ -15,7 +15,8 @@ use serde::Serialize;
 use starling_core::identity::{Label, PublicKey, Roles};
 use starling_core::time::Time;
 use starling_net::trust::authority::TRUST_FILE;
-use starling_net::trust::{Authority, NodeCredentials, NodeRequest, TrustError};
+use starling_net::trust::ca::CA_KEY_FILE;
+use starling_net::trust::{Authority, CERTIFICATE_LIFETIME, NodeCredentials, NodeRequest, TrustError};
 
 use crate::args::InitArgs;
 use crate::config::{part_name, single_roles};
@@ -27,8 +28,8 @@ mod sample;
 
 pub use plan::{NodePlan, plan};
 
-/// How long credentials made by init are valid: nothing renews them yet.
-const LIFETIME: Duration = Duration::from_secs(365 * 24 * 3_600);
+/// How long a node that was made is admitted: it renews its certificate for as long.
+const ADMITTED_FOR: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
 
 /// What was made.
 #[derive(Debug, Serialize)]
@@ -167,7 +168,12 @@ fn build(dir: &Path, authority: &Authority, nodes: &[NodePlan]) -> Result<(), Fa
     let members: Vec<PublicKey> = are_coordinators.map(|(_, of)| of.identity.public()).collect();
     let coordinators = if members.is_empty() { Vec::new() } else { vec![authority.appoint(members)?] };
     for (directory, credentials) in issued {
+        // Coordinators renew the certificates of all nodes.
+        let renews = credentials.admission.roles.has(Roles::COORDINATOR);
         NodeCredentials { coordinators: coordinators.clone(), ..credentials }.save(&directory)?;
+        if renews {
+            authority.ca().save_key(&directory.join(CA_KEY_FILE))?;
+        }
     }
     Ok(())
 }
@@ -181,7 +187,8 @@ fn issue(
 ) -> Result<Vec<(PathBuf, NodeCredentials)>, Failure> {
     let directory = home.join("credentials");
     let issue = |roles: Roles, name: &str| -> Result<NodeCredentials, TrustError> {
-        authority.issue(&NodeRequest::new(roles, &node.region, name, LIFETIME)?, wall)
+        let request = NodeRequest::new(roles, &node.region, name, CERTIFICATE_LIFETIME)?;
+        authority.issue(&request.admitted_for(ADMITTED_FOR), wall)
     };
     let roles = single_roles(node.roles);
     if roles.len() == 1 {
@@ -227,7 +234,7 @@ fn made(args: &InitArgs, authority: &Authority, nodes: &[NodePlan]) -> Made {
         mesh_id: authority.trust().mesh.to_string(),
         directory: args.dir.display().to_string(),
         trust: args.dir.join(TRUST_FILE).display().to_string(),
-        valid_days: LIFETIME.as_secs() / (24 * 3_600),
+        valid_days: CERTIFICATE_LIFETIME.as_secs() / (24 * 3_600),
         nodes: nodes.iter().map(node).collect(),
     }
 }
@@ -252,7 +259,7 @@ impl Render for Made {
             text.push_str(&format!("  {}   {} in {}\n", node.config, node.roles.join("+"), node.region));
         }
         text.push_str(&format!(
-            "\nCredentials are valid for {valid_days} days and are not renewed by themselves yet.\n\nNext:\n"
+            "\nCertificates are valid for {valid_days} day, and nodes renew them through a coordinator.\n\nNext:\n"
         ));
         if let Some(node) = nodes.first() {
             text.push_str(&format!("  starling config check {}\n", node.config));

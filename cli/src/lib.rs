@@ -9,6 +9,7 @@
 
 pub mod args;
 pub mod bench;
+pub mod cert;
 pub mod chaos;
 pub mod commands;
 pub mod completions;

@@ -9,7 +9,7 @@ use starling_cli::commands::{Cli, Command};
 use starling_cli::exit::{self, Failure};
 use starling_cli::output::Output;
 use starling_cli::{
-    bench, chaos, completions, config_command, dev, hostile, init, inspect, key, loadtest, messages,
+    bench, cert, chaos, completions, config_command, dev, hostile, init, inspect, key, loadtest, messages,
     registrar, run as nodes, shipped, sim, version,
 };
 
@@ -47,6 +47,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Hostile(args) => hostile::run(&args, &output),
         Command::Registrar(args) => registrar::run(&args, &output),
         Command::Shipped(args) => shipped::run(&args, &output),
+        Command::Cert(args) => cert::run(&args, &output),
+        Command::Ca(args) => cert::run_ca(&args, &output),
         Command::Config(args) => config_command::run(&args, &output),
         Command::Completions(args) => completions::run(&args, &output),
         Command::Version => version::run(&output),

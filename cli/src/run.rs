@@ -222,7 +222,7 @@ async fn start(config: &Config, credentials: NodeCredentials, bad: &Bad) -> Resu
         trust: credentials.trust.clone(),
         credentials,
         credentials_directory: Some(config.credentials.clone()),
-        certificate_lifetime: starling_net::trust::CERTIFICATE_LIFETIME,
+        certificate_lifetime: config.certificate_lifetime,
         listen: config.quic,
         advertise: config.advertise.clone(),
         is_silent: config.is_silent,

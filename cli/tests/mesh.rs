@@ -9,6 +9,8 @@ mod agents;
 mod bench;
 #[path = "mesh/browser.rs"]
 mod browser;
+#[path = "mesh/certificates.rs"]
+mod certificates;
 #[path = "mesh/chaos.rs"]
 mod chaos;
 #[path = "mesh/coordinators.rs"]

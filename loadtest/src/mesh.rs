@@ -11,10 +11,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail, ensure};
 use starling_core::identity::{CoordinatorSet, PublicKey, Roles};
 use starling_core::time::Time;
-use starling_net::trust::{Authority, NodeCredentials, NodeRequest, Trust};
+use starling_net::trust::ca::CA_KEY_FILE;
+use starling_net::trust::{Authority, CERTIFICATE_LIFETIME, NodeCredentials, NodeRequest, Trust};
 
-/// How long certificates of a mesh on one machine last.
-const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long the nodes of a mesh on one machine may renew their certificates.
+const ADMITTED_FOR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// A node to be run.
 #[derive(Clone, Debug)]
@@ -169,8 +170,8 @@ impl LocalMesh {
     fn issue(&self, node: &PlannedNode) -> Result<NodeCredentials> {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let wall = Time(u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX));
-        let request = NodeRequest::new(node.roles, &node.region, &node.name, LIFETIME)?;
-        Ok(self.authority.issue(&request, wall)?)
+        let request = NodeRequest::new(node.roles, &node.region, &node.name, CERTIFICATE_LIFETIME)?;
+        Ok(self.authority.issue(&request.admitted_for(ADMITTED_FOR), wall)?)
     }
 
     fn write_node(
@@ -182,6 +183,9 @@ impl LocalMesh {
         let directory = self.plan.directory.join(&node.name);
         let coordinators = self.coordinators.clone();
         NodeCredentials { coordinators, ..credentials }.save(&directory)?;
+        if node.roles.has(Roles::COORDINATOR) {
+            self.authority.ca().save_key(&directory.join(CA_KEY_FILE))?;
+        }
         let role = node.roles.to_string();
         let seeds: Vec<String> = seeds.iter().map(|seed| format!("\"{seed}\"")).collect();
         let http = node.http.map(|http| format!("http = \"{http}\"\n")).unwrap_or_default();

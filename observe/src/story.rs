@@ -110,6 +110,11 @@ pub fn story(event: &Event) -> Story {
             let text = format!("no certificate was issued for {node}: {reason}");
             told(Level::Error, "not-issued", None, text)
         }
+        Event::CertificateAges { seconds_left: 0, .. } => {
+            let next = "where the authority is, run: starling cert renew";
+            let text = format!("the certificate has run out, and other nodes refuse it; {next}");
+            told(Level::Error, "certificate-ages", None, text)
+        }
         Event::CertificateAges { percent, seconds_left } => {
             let level = if *percent >= 90 { Level::Error } else { Level::Warn };
             let text = format!("{percent} % of the certificate's life is over, {seconds_left} s are left");

@@ -2,6 +2,7 @@
 //! here. Commands that ask a mesh flatten [`ClientOptions`].
 
 pub mod bench;
+pub mod cert;
 pub mod chaos;
 pub mod client;
 pub mod completions;
@@ -19,6 +20,7 @@ pub mod shipped;
 pub mod sim;
 
 pub use bench::{BenchArgs, BenchCommand, BenchPartArgs};
+pub use cert::{CaArgs, CertArgs};
 pub use chaos::{ChaosArgs, StrikeArg};
 pub use client::{ClientOptions, ClientSettings};
 pub use completions::CompletionsArgs;

@@ -25,6 +25,8 @@ pub enum Kind {
     Level,
     /// true or false.
     Switch,
+    /// A span of time.
+    Span,
     /// Some names of 1 to 64 bytes without space.
     Words,
     /// A domain.
@@ -51,6 +53,7 @@ impl Kind {
             | Kind::Domain
             | Kind::Url
             | Kind::PublicKey
+            | Kind::Span
             | Kind::Level => false,
         }
     }
@@ -85,7 +88,7 @@ pub struct Key {
 }
 
 /// All keys, in the order in which they are shown.
-pub static KEYS: [Key; 22] = [
+pub static KEYS: [Key; 23] = [
     Key {
         table: "node",
         name: "name",
@@ -125,6 +128,14 @@ pub static KEYS: [Key; 22] = [
         absent: Absent::Default("data"),
         example: "\"data\"",
         about: "the directory for what it must remember, relative to this file",
+    },
+    Key {
+        table: "node",
+        name: "certificate_lifetime",
+        kind: Kind::Span,
+        absent: Absent::Default("24h"),
+        example: "\"24h\"",
+        about: "how long certificates are valid that a coordinator issues, 10s to 8760h",
     },
     Key {
         table: "node",

@@ -6,6 +6,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use starling_core::id::{NodeId, unhex};
 use starling_core::identity::{Label, PublicKey, Roles, VerifyKey};
@@ -14,11 +15,13 @@ use starling_core::registry::Capabilities;
 use starling_core::registry::exchange::NAME_BYTES_MAX;
 use starling_discovery::dns::service_name;
 use starling_discovery::registration::RegistrarError;
+use starling_net::trust::CERTIFICATE_LIFETIME_MIN;
 
 use super::error::{ConfigError, Place};
 use super::file;
 use super::keys::{self, Absent, KEYS, Key, Kind};
 use super::{Config, Discovery, Level, Preset, Strategy, part_name, single_roles};
+use crate::duration::parse_duration;
 use crate::suggest;
 
 /// Seeds that one file may name.
@@ -106,6 +109,12 @@ pub struct Settings {
     by_path: BTreeMap<String, Setting>,
 }
 
+/// The life of a certificate.
+fn lifetime(text: &str) -> Result<Duration, String> {
+    let lifetime = parse_duration(text).map_err(|error| error.to_string())?;
+    if lifetime < CERTIFICATE_LIFETIME_MIN { Err("the least is 10s".to_owned()) } else { Ok(lifetime) }
+}
+
 impl Settings {
     /// The defaults, overridden by the file, by `variable`, and by `flags`, each `KEY=VALUE`.
     ///
@@ -191,6 +200,7 @@ impl Settings {
             roles: self.roles()?,
             credentials: self.directory("node.credentials")?,
             data: self.directory("node.data")?,
+            certificate_lifetime: self.parsed("node.certificate_lifetime", lifetime)?,
             is_silent: self.parsed("node.silent", |text| one_of(&SWITCH, text))?,
             capabilities: self.capabilities()?,
             blobs: self.blobs()?,

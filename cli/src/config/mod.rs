@@ -42,6 +42,8 @@ pub struct Config {
     pub credentials: PathBuf,
     /// `node.data`: the directory for what it must remember.
     pub data: PathBuf,
+    /// `node.certificate_lifetime`: how long certificates are valid that it issues.
+    pub certificate_lifetime: Duration,
     /// `node.silent`: whether nobody is told where it listens.
     pub is_silent: bool,
     /// `node.capabilities` and `node.services`, these as `service:NAME`.

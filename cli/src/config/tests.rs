@@ -55,6 +55,17 @@ fn whole_file_is_read() {
     assert_eq!(config.advertise.as_deref(), Some("a.example.org:9000"));
     assert_eq!(config.seeds, ["b.example.org:7420", "[::1]:7420"]);
     assert_eq!((config.preset, config.log), (Preset::Wan, Level::Info));
+    assert_eq!(config.certificate_lifetime, Duration::from_secs(24 * 3_600));
+}
+
+#[test]
+fn certificates_live_for_ten_seconds_at_least() {
+    let (config, _) = load(WHOLE, &[], &["node.certificate_lifetime=10s"]).unwrap();
+    assert_eq!(config.certificate_lifetime, Duration::from_secs(10));
+    for bad in ["9s", "1d", "", "9000h"] {
+        let (what, _) = refused(WHOLE, &[&format!("node.certificate_lifetime={bad}")]);
+        assert!(what.contains("certificate_lifetime"), "{what}");
+    }
 }
 
 #[test]

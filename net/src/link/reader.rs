@@ -57,8 +57,11 @@ impl From {
         while let Ok(inflow) = next.await {
             let Inflow { stream, decoder, ended, next: following } = *inflow;
             match self.read(stream, decoder).await {
-                // Nobody waits for it at the end of the link.
-                Ok(End::Finished) => drop(ended.send(())),
+                Ok(End::Finished) => {
+                    if ended.send(()).is_err() {
+                        // The link ends: nobody waits for it.
+                    }
+                }
                 Ok(End::Cut) => return,
                 Err(Refusal { code, reason }) => {
                     self.hub.refused(self.peer, reason);

@@ -344,7 +344,11 @@ impl NodeCredentials {
         let next = dir.join(NEXT_KEY_FILE);
         files::write(&next, self.tls_key_pem.as_bytes(), Access::Private)?;
         files::write(&dir.join("node.pem"), self.certificate_pem.as_bytes(), Access::Public)?;
-        files::rename(&next, &dir.join("node.key"))
+        match files::rename(&next, &dir.join("node.key")) {
+            // The running node saw the certificate and has done the last step.
+            Err(TrustError::Write { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            done => done,
+        }
     }
 
     /// Reads what [`NodeCredentials::save`] wrote and checks that the parts belong together.
