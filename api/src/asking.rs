@@ -55,12 +55,14 @@ pub(crate) enum Unanswered {
 }
 
 type Place = Arc<Turn<Option<Answer>>>;
+/// Answers by who was asked what, each with when.
+type Kept = BTreeMap<(Whom, Vec<u8>), (Instant, Place)>;
 
 /// Puts questions, one of a kind at a time.
 #[derive(Debug)]
 pub(crate) struct Asking {
     questions: mpsc::Sender<Question>,
-    kept: Mutex<BTreeMap<(Whom, Vec<u8>), (Instant, Place)>>,
+    kept: Mutex<Kept>,
     counts: Arc<Counts>,
 }
 

@@ -50,7 +50,7 @@ impl Handler for Ears {
                     .take_frame(&deliver, wall_nanos());
             }
             // More answers than questions: nobody waits for them.
-            Incoming::Reply(reply) => self.answers.try_send(reply).unwrap_or_default(),
+            Incoming::Reply(reply) => self.answers.try_send(*reply).unwrap_or_default(),
             Incoming::Published(_) | Incoming::System(_) => {}
         }
     }

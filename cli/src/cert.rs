@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use starling_core::time::Time;
-use starling_net::trust::authority::TRUST_FILE;
+use starling_net::trust::public::TRUST_FILE;
 use starling_net::trust::{
     Authority, CERTIFICATE_LIFETIME_MIN, Life, NodeCredentials, NodeRequest, RENEWED_AT_PERCENT, serial_of,
 };

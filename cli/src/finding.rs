@@ -248,7 +248,7 @@ impl Handler for Ears {
     fn on_incoming(&mut self, incoming: Incoming) {
         if let Incoming::Reply(reply) = incoming {
             // A command asks one thing at a time; what nobody waits for may go.
-            self.0.try_send(reply).ok();
+            self.0.try_send(*reply).ok();
         }
     }
 }

@@ -14,8 +14,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use starling_core::identity::{Label, PublicKey, Roles};
 use starling_core::time::Time;
-use starling_net::trust::authority::TRUST_FILE;
 use starling_net::trust::ca::CA_KEY_FILE;
+use starling_net::trust::public::TRUST_FILE;
 use starling_net::trust::{Authority, CERTIFICATE_LIFETIME, NodeCredentials, NodeRequest, TrustError};
 
 use crate::args::InitArgs;

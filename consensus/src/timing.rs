@@ -62,8 +62,8 @@ fn millis(time: Duration) -> u64 {
 }
 
 /// The settings of Raft; elections are ours (`elections`).
-pub(crate) fn config() -> Result<Config, ConfigError> {
-    Config {
+pub(crate) fn config() -> Result<Config, Box<ConfigError>> {
+    let config = Config {
         cluster_name: "coordinators".to_owned(),
         heartbeat_interval: millis(HEARTBEAT),
         // Raft's own elections are off; the longer is the lease that its voters keep.
@@ -77,6 +77,6 @@ pub(crate) fn config() -> Result<Config, ConfigError> {
         snapshot_max_chunk_size: (limits::CONTROL_BYTES_MAX / 4 * 3) as u64,
         max_in_snapshot_log_to_keep: KEPT_ENTRIES,
         ..Config::default()
-    }
-    .validate()
+    };
+    config.validate().map_err(Box::new)
 }

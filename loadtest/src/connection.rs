@@ -329,7 +329,7 @@ impl Handler for Ears {
                     self.shared.broadcast.acknowledged(self.connection.number, update, self.shared.now());
                 }
             }
-            Incoming::Reply(reply) => self.on_reply(reply),
+            Incoming::Reply(reply) => self.on_reply(*reply),
         }
     }
 

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use crate::hub::Hub;
 use crate::renewal::{self, Renewal, Renewed};
-use crate::trust::authority::TRUST_FILE;
+use crate::trust::public::TRUST_FILE;
 use crate::trust::{Life, NodeCredentials, TrustError};
 
 /// How often the files are looked at, at the least.

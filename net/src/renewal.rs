@@ -14,8 +14,8 @@ use starling_core::machine::{Input, Wanted};
 use starling_core::time::Time;
 
 use crate::hub::Hub;
-use crate::trust::authority::TRUST_FILE;
 use crate::trust::ca::CA_KEY_FILE;
+use crate::trust::public::TRUST_FILE;
 use crate::trust::{Ca, CertificateRequest, Life, NodeCredentials, RENEWED_AT_PERCENT, Trust, TrustError};
 use crate::wallet::part;
 

@@ -49,7 +49,7 @@ pub enum CertCommand {
 }
 
 const CA_EXAMPLE: &str = "\
-A CA is replaced in three steps, while the mesh runs:
+Example, in three steps while the mesh runs:
   starling ca add my-mesh/authority      mesh.trust has both CAs: copy it to every node and client
   starling ca use my-mesh/authority      copy ca.key to the coordinators: they issue with the new CA
   starling ca drop my-mesh/authority     a day later, when no old certificate is left: copy mesh.trust again

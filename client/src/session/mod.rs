@@ -151,7 +151,7 @@ pub enum Incoming {
     /// A system update.
     System(System),
     /// An answer or a notice.
-    Reply(Reply),
+    Reply(Box<Reply>),
 }
 
 /// Whoever receives a session's frames, on the session's reading task; must not block.

@@ -185,7 +185,7 @@ fn decode(kind: FrameType, body: Bytes) -> Result<Incoming, DecodeError> {
         FrameType::Deliver => Deliver::decode(&body).map(Incoming::Deliver),
         FrameType::Published => Published::decode(&body).map(Incoming::Published),
         FrameType::System => System::decode(&body).map(Incoming::System),
-        FrameType::Reply => Reply::decode_body(body).map(Incoming::Reply),
+        FrameType::Reply => Reply::decode_body(body).map(Box::new).map(Incoming::Reply),
         FrameType::Hello
         | FrameType::Bundle
         | FrameType::Acknowledge

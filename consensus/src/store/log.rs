@@ -54,10 +54,10 @@ impl RaftLogStorage<Types> for Store {
             let mut mirror = self.mirror();
             mirror.entries.extend(entries.iter().map(|entry| (entry.log_id.index, entry.clone())));
         }
-        if let Err(unsent) = self.writes.send(Write::Append(entries, callback)).await {
-            if let Write::Append(_, callback) = unsent.0 {
-                callback.log_io_completed(Err(io::Error::other("the store is closed")));
-            }
+        if let Err(unsent) = self.writes.send(Write::Append(entries, callback)).await
+            && let Write::Append(_, callback) = unsent.0
+        {
+            callback.log_io_completed(Err(io::Error::other("the store is closed")));
         }
         Ok(())
     }

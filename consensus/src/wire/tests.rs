@@ -105,10 +105,10 @@ fn what_raft_says_comes_back_as_it_was() {
 proptest! {
     #[test]
     fn any_bytes_are_harmless(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-        if let Ok(message) = Message::from_bytes(Bytes::from(bytes)) {
-            if let Some(Body::Append(append)) = message.body {
-                let _entries: Vec<types::Entry> = append.entries.into_iter().map(Into::into).collect();
-            }
+        if let Ok(message) = Message::from_bytes(Bytes::from(bytes))
+            && let Some(Body::Append(append)) = message.body
+        {
+            let _entries: Vec<types::Entry> = append.entries.into_iter().map(Into::into).collect();
         }
     }
 }

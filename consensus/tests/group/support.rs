@@ -1,5 +1,7 @@
 //! Coordinators of one process over links of memory, which can be cut.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;

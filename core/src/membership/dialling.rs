@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use super::Neighbours;
 use super::known::{Dialling, Known};
-use super::{Neighbours, Seed};
 use crate::machine::{Outbox, Output};
 use crate::time::Now;
 
@@ -13,6 +13,15 @@ pub(super) const BACKOFF_MAX: Duration = Duration::from_secs(10);
 pub(super) const SUGGESTED_MAX: usize = 64;
 /// Bytes of one suggested address: a host's name, its port, and the full name of a node.
 const SUGGESTED_BYTES_MAX: usize = 256 + 8 + 65;
+
+/// An address to dial while this node is alone.
+#[derive(Debug)]
+pub(super) struct Seed {
+    pub address: String,
+    /// Whether it was there from the beginning; others were suggested later and may make room.
+    pub is_given: bool,
+    pub dialling: Dialling,
+}
 
 impl Neighbours {
     /// An address could not be dialled.

@@ -42,6 +42,7 @@ mod telling;
 mod watching;
 
 use dialling::BACKOFF_FIRST;
+use dialling::Seed;
 pub use identity::Identity;
 use judging::Judging;
 use known::Dialling;
@@ -102,14 +103,6 @@ impl Changed {
     fn of(link: LinkSlot) -> Changed {
         if link.is_relayed() { Changed::Relayed } else { Changed::Own }
     }
-}
-
-#[derive(Debug)]
-struct Seed {
-    address: String,
-    /// Whether it was there from the beginning; others were suggested later and may make room.
-    is_given: bool,
-    dialling: Dialling,
 }
 
 /// The peers of a node.

@@ -13,6 +13,7 @@ pub mod ca;
 pub mod certificate;
 pub mod files;
 pub mod life;
+pub mod public;
 pub mod tls;
 
 use std::io;
@@ -21,11 +22,12 @@ use std::path::PathBuf;
 use starling_core::identity::set::MEMBERS_MAX;
 use starling_core::identity::{AdmissionError, BadLabel, SetError};
 
-pub use authority::{Authority, NodeCredentials, NodeRequest, Trust};
+pub use authority::{Authority, NodeCredentials, NodeRequest};
 pub use ca::{CERTIFICATE_LIFETIME, CERTIFICATE_LIFETIME_MIN, Ca, CertificateRequest};
 pub use certificate::PeerName;
 pub use files::next_incarnation;
 pub use life::{Life, RENEWED_AT_PERCENT, serial_of};
+pub use public::Trust;
 pub use tls::{
     SERVER_NAME, agent_client_config, channel_binding, check_chain, client_config, install_crypto,
     link_binding, peer_life, peer_name, server_config,
