@@ -25,8 +25,9 @@ impl Answer {
 
     /// A header's value, by its name in small letters.
     pub fn header(&self, name: &str) -> Option<&str> {
-        let lines = self.head.lines().filter_map(|line| line.split_once(": "));
-        lines.filter(|(of, _)| of.eq_ignore_ascii_case(name)).map(|(_, value)| value).next()
+        // A space after the colon is usual, and not every server writes one.
+        let lines = self.head.lines().filter_map(|line| line.split_once(':'));
+        lines.filter(|(of, _)| of.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).next()
     }
 }
 
