@@ -17,6 +17,7 @@ pub mod headers;
 mod lane;
 mod owed;
 pub mod own;
+mod passing;
 pub mod plane;
 pub mod relayed;
 pub mod seal;

@@ -14,6 +14,7 @@ use super::counters::{Counters, Stage};
 use super::deliver::{Delivery, Scratch, deliver_section};
 use super::headers::Headers;
 use super::own::Step;
+use super::passing::Runs;
 use super::plane::Held;
 use super::spread::{find_owed, forward, spreading};
 use super::stalls::Stalls;
@@ -24,11 +25,10 @@ use super::window::{Seen, Window};
 use super::{Pressure, Report};
 use crate::conduct::{Offence, Opening, Proof};
 use crate::hash::HashMap;
-use crate::id::{RegionId, ShortId};
+use crate::id::ShortId;
 use crate::limits;
 use crate::machine::{ConnectionSlot, Destination, LinkSlot};
 use crate::wire::bundle::{Bundle, Class, Passage, SIGNATURE_BYTES, SectionSet};
-use crate::wire::message::{ControlBody, Reroute};
 
 /// How far a valid bundle's clock may be ahead of ours.
 const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(30);
@@ -81,16 +81,6 @@ struct Transit {
     missing: Vec<u16>,
 }
 
-/// The run of an origin to another region, as who passes it on sees it.
-#[derive(Debug, Default)]
-struct Run {
-    /// Over which link it comes and over which it goes. What still comes over the origin's link of
-    /// before is of an earlier run.
-    way: Option<(LinkSlot, LinkSlot)>,
-    /// Where its beginning was asked for.
-    asked: Option<LinkSlot>,
-}
-
 /// What is known of one origin.
 #[derive(Debug, Default)]
 pub struct State {
@@ -104,7 +94,7 @@ pub struct State {
     /// origin may still wait for the answer.
     unfound: [BTreeMap<u64, Vec<u16>>; 4],
     /// The origin's runs to other regions that pass here.
-    runs: HashMap<(RegionId, Class), Run>,
+    runs: Runs,
     /// The link over which a node of this region got the last bundle of this origin.
     reached: HashMap<(ShortId, Class), LinkSlot>,
     /// The header and signature found good last: copies of one bundle for several regions come one
@@ -233,7 +223,7 @@ impl State {
                 Counters::add(&counters.looped_bundles, 1);
                 return false;
             }
-            return self.pass_on(step, from, passage, &bundle);
+            return self.runs.pass_on(step, from, passage, &bundle);
         }
         if origin.region != me.region && step.plane.spreads {
             if self.transit_bytes > limits::RETAINED_BYTES_MAX {
@@ -260,32 +250,6 @@ impl State {
         }
         Counters::add(&counters.received_bundles, 1);
         Counters::add(&counters.received_entries, entries);
-        true
-    }
-
-    /// Toward another region; nothing is kept, the origin sends again when this way fails.
-    fn pass_on(&mut self, step: &mut Step<'_>, from: LinkSlot, passage: &Passage, bundle: &Bundle) -> bool {
-        let Some(link) = step.view.way(bundle.origin, passage.region, passage.detour) else {
-            // The run has a hole now, also when the same way comes back.
-            self.runs.remove(&(passage.region, bundle.class));
-            Counters::add(&step.plane.counters.unroutable_bundles, 1);
-            return false;
-        };
-        let run = self.runs.entry((passage.region, bundle.class)).or_default();
-        if run.way != Some((from, link)) && !passage.is_first {
-            Counters::add(&step.plane.counters.unroutable_bundles, 1);
-            if run.asked.replace(from) != Some(from) {
-                let reroute = ControlBody::Reroute(Reroute { region: passage.region.0 });
-                let (link, parcel) = step.view.leave_by(from, reroute.to_frame().into());
-                step.plane.outlet().control(link, parcel);
-            }
-            return false;
-        }
-        *run = Run { way: Some((from, link)), asked: None };
-        let passage = Passage { hops: passage.hops + 1, ..passage.clone() };
-        let parcel = bundle.to_parcel(&passage, &SectionSet::present_in(bundle));
-        Counters::add(&step.plane.counters.relayed_bundles, 1);
-        step.plane.send_bundle(link, bundle.class, parcel, step.touched);
         true
     }
 

@@ -61,6 +61,36 @@ fn a_relay_whose_way_was_away_asks_for_the_beginning() {
     assert_eq!(into.iter().map(|node| network.counter(*node, "invalid_bundles")).sum::<u64>(), 0);
 }
 
+/// A relay takes another way for a moment and cannot pass on what came meanwhile.
+#[test]
+fn a_way_that_comes_back_does_not_go_on_where_it_was_left() {
+    for passing in 0..2 {
+        let Globe { mut network, near, out, into, far } = globe();
+        network.subscribe(far[0], 1, 1, "a");
+        let passing = into[passing];
+        for relay in out {
+            let link = network.disconnect(relay, passing).unwrap();
+            network.lose(relay, link, 0);
+        }
+        network.refresh();
+        network.publish(near[0], vec![publication(1, 1, "a", b"x")]);
+        let (_, link, _) = network.in_flight()[0];
+        let relay = network.peer(link);
+        network.carry(near[0], link, Lane::Bulk);
+        network.connect(relay, passing);
+        network.refresh_one(relay);
+        network.publish(near[0], vec![publication(1, 2, "a", b"x")]);
+        network.carry(near[0], link, Lane::Bulk);
+        let gone = network.disconnect(relay, passing).unwrap();
+        network.lose(relay, gone, 0);
+        network.refresh_one(relay);
+        network.publish(near[0], vec![publication(1, 3, "a", b"x")]);
+        network.carry(near[0], link, Lane::Bulk);
+        network.run();
+        assert!(network.sequences(far[0], 1, 1, "a").into_iter().eq(1..=3), "over {relay}, past {passing}");
+    }
+}
+
 #[test]
 fn what_comes_late_over_an_old_link_is_not_taken_into_the_new_run() {
     let Globe { mut network, near, into, far, .. } = globe();
